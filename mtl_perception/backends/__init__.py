@@ -1,0 +1,74 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What runs the network: a table of back ends, each imported when it is chosen."""
+
+import importlib
+import os
+from typing import Protocol
+
+import numpy as np
+
+from mtl_perception.checkpoint import Checkpoint
+from mtl_perception.errors import DeviceError
+
+BACKENDS = {
+    'onnx': 'mtl_perception.backends.onnx_backend',
+    'torch': 'mtl_perception.backends.torch_backend',
+}
+
+
+# A desktop or server driver, a Jetson, WSL. Looking here costs nothing, asking a library would
+# load gigabytes of it on a robot that has no GPU.
+NVIDIA_DEVICES = ('/dev/nvidiactl', '/dev/nvhost-gpu', '/dev/nvgpu', '/dev/dxg')
+
+
+class Backend(Protocol):
+    """
+    A network on a device.
+
+    ``name`` is a key of ``BACKENDS``, ``device`` is where it really runs: ``cpu`` or ``cuda:N``.
+    """
+
+    name: str
+    device: str
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """
+        Return the prediction tensor.
+
+        :param images: uint8 ``[B, H, W, 3]``, RGB, of the card's size
+        :return: float32 ``[B, C, N]``
+        """
+
+
+def open_backend(name: str, checkpoint: Checkpoint, device: str, num_threads: int) -> Backend:
+    """
+    Return a back end with the checkpoint's network loaded.
+
+    :param name: a key of ``BACKENDS``
+    :param device: ``cpu`` or ``cuda:N``
+    :param num_threads: CPU threads, 0 for all
+    :raises DeviceError: if its library is not installed or the device is not there
+    :raises CheckpointError: if the checkpoint is altered or does not fit its card
+    """
+    if device.startswith('cuda') and not any(os.path.exists(path) for path in NVIDIA_DEVICES):
+        raise DeviceError(f'expected an NVIDIA GPU for device {device}, got none on this machine; '
+                          'check the driver with nvidia-smi, or use cpu')
+    try:
+        module = importlib.import_module(BACKENDS[name])
+    except ImportError as error:
+        raise DeviceError(
+            f'expected an installed library for engine {name}, got: {error}; '
+            + ('run `make setup-train`' if name == 'torch' else 'run `make setup`')) from None
+    return module.open_network(checkpoint, device, num_threads)

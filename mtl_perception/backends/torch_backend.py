@@ -1,0 +1,78 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""PyTorch, on the device it is given."""
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load
+import torch
+
+from mtl_perception.checkpoint import Checkpoint, SAFETENSORS, verified_bytes
+from mtl_perception.errors import CheckpointError, DeviceError
+from mtl_perception.network import build_network
+from mtl_perception.network.deploy import DeployNetwork
+
+
+class TorchBackend:
+    """A network in evaluation mode."""
+
+    name = 'torch'
+
+    def __init__(self, network: torch.nn.Module, device: str):
+        """Take a network that lies on ``device``."""
+        self.device = device
+        self._network = network
+
+    @torch.inference_mode()
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return float32 ``[B, C, N]`` for uint8 ``[B, H, W, 3]``."""
+        batch = torch.from_numpy(images).to(self.device)
+        return self._network(batch).float().cpu().numpy()
+
+
+def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
+    """
+    Return the checkpoint's network on the CPU, in evaluation mode.
+
+    :raises CheckpointError: if the parameters are altered or do not fit the card
+    """
+    try:
+        network = build_network(checkpoint.card)
+        network.load_state_dict(load(verified_bytes(checkpoint, SAFETENSORS)))
+    except (RuntimeError, SafetensorError) as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise CheckpointError(
+            f'{checkpoint.safetensors_path}: expected the parameters of '
+            f'{checkpoint.card.architecture.name}, got: {reason}') from None
+    return network.eval()
+
+
+def open_network(checkpoint: Checkpoint, device: str, num_threads: int) -> TorchBackend:
+    """
+    Return the checkpoint's network, loaded on ``device``.
+
+    :raises DeviceError: if the device is not there
+    :raises CheckpointError: if the parameters are altered or do not fit the card
+    """
+    if device.startswith('cuda'):
+        index = int(device.split(':')[1])
+        if index >= torch.cuda.device_count():
+            raise DeviceError(
+                f'expected {device}, got {torch.cuda.device_count()} CUDA devices; '
+                'use cpu or one that nvidia-smi lists')
+    if num_threads:
+        torch.set_num_threads(num_threads)
+    image_input = checkpoint.card.input
+    network = DeployNetwork(load_network(checkpoint), image_input.mean, image_input.std)
+    return TorchBackend(network.eval().to(device), device)

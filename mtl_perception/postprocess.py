@@ -1,0 +1,189 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The one place that turns the prediction tensor into boxes, a mask and a class."""
+
+from typing import NamedTuple, Optional, Tuple
+
+import cv2
+import numpy as np
+
+from mtl_perception.card import Card
+from mtl_perception.config import InferenceSettings
+from mtl_perception.prediction import Detections
+from mtl_perception.preprocess import LetterboxTransform
+
+# Non-maximum suppression is quadratic: what scores below the best thousand cannot matter much.
+MAX_CANDIDATES = 1000
+# Scaling logits to the source's rows and columns costs time per pixel; beyond this many pixels
+# the mask is decided on a coarser grid and its ids are repeated.
+MAX_MASK_PIXELS = 1_000_000
+
+
+class Heads(NamedTuple):
+    """What ``Postprocessor`` returns; None where a head is off."""
+
+    detections: Optional[Detections]
+    mask: Optional[np.ndarray]
+    class_probabilities: Optional[np.ndarray]
+
+
+def cell_centres(height: int, width: int, strides: Tuple[int, ...]
+                 ) -> Tuple[np.ndarray, np.ndarray]:
+    """
+    Return the centre and the stride of every cell of the prediction tensor.
+
+    :param height: rows of the network's picture
+    :param width: columns of the network's picture
+    :param strides: of the levels, finest first
+    :return: float32 ``[N, 2]`` (x, y) in network pixels, float32 ``[N]``
+    """
+    centres, sizes = [], []
+    for stride in strides:
+        rows, columns = np.mgrid[:height // stride, :width // stride]
+        centres.append((np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5) * stride)
+        sizes.append(np.full(rows.size, stride))
+    return np.concatenate(centres).astype(np.float32), np.concatenate(sizes).astype(np.float32)
+
+
+def ltrb_to_xyxy(x, y, stride, left, top, right, bottom):
+    """
+    Return the box edges ``x_min, y_min, x_max, y_max`` of distances from cell centres.
+
+    Plain arithmetic, so that NumPy arrays and torch tensors decode alike (FCOS, Tian et al.
+    2019, arXiv:1904.01355).
+
+    :param x, y: cell centres in pixels
+    :param stride: pixels per unit of distance
+    :param left, top, right, bottom: distances in strides, at least 0
+    """
+    return x - left * stride, y - top * stride, x + right * stride, y + bottom * stride
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + np.exp(-np.clip(logits, -60.0, 60.0)))
+
+
+class Postprocessor:
+    """
+    Decode the heads of one checkpoint.
+
+    :param card: of the checkpoint: layout, strides and input size
+    """
+
+    def __init__(self, card: Card):
+        """Prepare the cell grid."""
+        self._layout = card.layout
+        self._grid = (card.input.height // card.architecture.strides[0],
+                      card.input.width // card.architecture.strides[0])
+        self._stride = card.architecture.strides[0]
+        coarsest = card.architecture.strides[-1]
+        self._pooled_cells = (card.input.height // coarsest) * (card.input.width // coarsest)
+        self._centres, self._strides = cell_centres(
+            card.input.height, card.input.width, card.architecture.strides)
+
+    def __call__(self, prediction: np.ndarray, transform: LetterboxTransform,
+                 settings: InferenceSettings) -> Heads:
+        """
+        Return the answers of the heads that ``settings`` has on, in source pixels.
+
+        :param prediction: float32 ``[C, N]``, one picture's prediction tensor
+        :param transform: the letterbox geometry of that picture
+        :param settings: thresholds and switches
+        """
+        return Heads(
+            self.detections(prediction, transform, settings) if settings.detection else None,
+            self.mask(prediction, transform) if settings.segmentation else None,
+            self.class_probabilities(prediction) if settings.classification else None)
+
+    def detections(self, prediction: np.ndarray, transform: LetterboxTransform,
+                   settings: InferenceSettings) -> Detections:
+        """
+        Return the boxes that stay after threshold and per-class non-maximum suppression.
+
+        A cell's score for a class is the geometric mean of class and quality probability.
+        """
+        layout = self._layout
+        quality = _sigmoid(prediction[layout.quality_channel])
+        # The score is at most the root of the quality: most cells need no class scores at all.
+        cells = np.flatnonzero(quality >= settings.score_threshold ** 2)
+        scores = np.sqrt(quality[cells] * _sigmoid(prediction[layout.detection_channels, cells]))
+        classes, picks = np.nonzero(scores >= settings.score_threshold)
+        scores = scores[classes, picks]
+        cells = cells[picks]
+        if len(scores) > MAX_CANDIDATES:
+            best = np.argpartition(-scores, MAX_CANDIDATES)[:MAX_CANDIDATES]
+            classes, cells, scores = classes[best], cells[best], scores[best]
+        boxes = np.stack(ltrb_to_xyxy(
+            *self._centres[cells].T, self._strides[cells],
+            *prediction[layout.distance_channels, cells]), axis=1)
+        boxes = transform.boxes_to_source(boxes)
+        kept = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+        if len(kept):
+            # Each class in an area of its own: boxes of different classes never overlap.
+            # (NMSBoxesBatched does this itself, but Humble's OpenCV 4.5 lacks it.)
+            area = max(transform.source_width, transform.source_height) + 1.0
+            corners = boxes[kept, :2] + area * classes[kept, None]
+            sizes = boxes[kept, 2:] - boxes[kept, :2]
+            order = cv2.dnn.NMSBoxes(
+                np.concatenate([corners, sizes], axis=1).astype(np.float64),
+                scores[kept].astype(np.float32), 0.0, settings.nms_iou_threshold)
+            kept = kept[np.asarray(order, np.int64).reshape(-1)]
+            kept = kept[np.argsort(-scores[kept], kind='stable')][:settings.max_detections]
+        return Detections(boxes[kept].astype(np.float32), scores[kept].astype(np.float32),
+                          classes[kept].astype(np.int64) + 1)
+
+    def mask(self, prediction: np.ndarray, transform: LetterboxTransform) -> np.ndarray:
+        """
+        Return the class ids of the source picture's pixels, uint8 ``[H, W]``.
+
+        The logits are interpolated to the source's pixels before the best is taken, so edges are
+        smooth. Only classes that win somewhere on the coarse grid are interpolated: in a
+        typical frame a handful of 21.
+        """
+        height, width = transform.source_height, transform.source_width
+        shrink = max(1.0, (height * width / MAX_MASK_PIXELS) ** 0.5)
+        rows, columns = max(1, round(height / shrink)), max(1, round(width / shrink))
+        cells = self._grid[0] * self._grid[1]
+        logits = prediction[self._layout.segmentation_channels, :cells].reshape(-1, *self._grid)
+        # Cells that lie wholly in the border say nothing about the picture.
+        content = logits[:, :-(-transform.content_height // self._stride),
+                         :-(-transform.content_width // self._stride)]
+        present = np.unique(content.argmax(axis=0))
+        if len(present) == 1:
+            return np.full((height, width), present[0], np.uint8)
+        # From a mask pixel's centre to the coarse grid's cell centres.
+        scale_x = transform.content_width / columns / self._stride
+        scale_y = transform.content_height / rows / self._stride
+        to_grid = np.array([[scale_x, 0.0, 0.5 * scale_x - 0.5],
+                            [0.0, scale_y, 0.5 * scale_y - 0.5]])
+        best = None
+        for class_id in present:
+            scaled = cv2.warpAffine(
+                np.ascontiguousarray(content[class_id]), to_grid, (columns, rows),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
+            if best is None:
+                best, mask = scaled, np.full((rows, columns), class_id, np.uint8)
+            else:
+                mask[scaled > best] = class_id
+                cv2.max(scaled, best, dst=best)
+        if (rows, columns) != (height, width):
+            mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return mask
+
+    def class_probabilities(self, prediction: np.ndarray) -> np.ndarray:
+        """Return the softmax of the coarsest level's mean class logits, float32 ``[K]``."""
+        logits = prediction[self._layout.classification_channels,
+                            -self._pooled_cells:].mean(axis=1)
+        exponentials = np.exp(logits - logits.max())
+        return (exponentials / exponentials.sum()).astype(np.float32)

@@ -1,0 +1,102 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The one place that resizes a picture for the network."""
+
+from dataclasses import dataclass
+from typing import Tuple
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class LetterboxTransform:
+    """
+    How source pixels and network pixels belong together.
+
+    The picture's top-left corner is the network input's; what is right of and below the content
+    is border.
+
+    :param source_height: rows of the source picture
+    :param source_width: columns of the source picture
+    :param content_height: rows of the scaled picture
+    :param content_width: columns of the scaled picture
+    """
+
+    source_height: int
+    source_width: int
+    content_height: int
+    content_width: int
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Return network pixels per source pixel for x, y, x, y, float32 ``[4]``."""
+        x = self.content_width / self.source_width
+        y = self.content_height / self.source_height
+        return np.array([x, y, x, y], np.float32)
+
+    def boxes_to_input(self, boxes: np.ndarray) -> np.ndarray:
+        """Return ``boxes`` (``[N, 4]`` xyxy, source pixels) in network pixels."""
+        return boxes.astype(np.float32) * self.scale
+
+    def boxes_to_source(self, boxes: np.ndarray) -> np.ndarray:
+        """Return ``boxes`` (``[N, 4]`` xyxy, network pixels) in source pixels, clipped to it."""
+        limits = np.array([self.source_width, self.source_height] * 2, np.float32)
+        return np.clip(boxes.astype(np.float32) / self.scale, 0.0, limits)
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """
+    Scale a picture to fit, keep its aspect ratio, fill the rest with grey.
+
+    :param height: rows of the result
+    :param width: columns of the result
+    :param pad_value: grey of the border, 0 to 255
+
+    >>> image, transform = Letterbox(512, 512)(np.zeros((480, 640, 3), np.uint8))
+    >>> image.shape, transform.content_height
+    ((512, 512, 3), 384)
+    """
+
+    height: int
+    width: int
+    pad_value: int = 114
+
+    def transform_for(self, source_height: int, source_width: int) -> LetterboxTransform:
+        """Return the geometry for a source picture of that size."""
+        scale = min(self.height / source_height, self.width / source_width)
+        return LetterboxTransform(
+            source_height, source_width,
+            max(1, min(self.height, round(source_height * scale))),
+            max(1, min(self.width, round(source_width * scale))))
+
+    def __call__(self, image: np.ndarray) -> Tuple[np.ndarray, LetterboxTransform]:
+        """
+        Return the network's picture and its geometry.
+
+        :param image: uint8 ``[H, W, 3]``, BGR
+        :return: uint8 ``[height, width, 3]``, RGB, contiguous; and the transform
+        """
+        transform = self.transform_for(*image.shape[:2])
+        size = (transform.content_width, transform.content_height)
+        # Averaging keeps small objects that a bilinear sample every second pixel would miss.
+        shrinks = image.shape[1] >= 2 * size[0] or image.shape[0] >= 2 * size[1]
+        content = image if image.shape[1::-1] == size else cv2.resize(
+            image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        result = np.empty((self.height, self.width, 3), np.uint8)
+        cv2.cvtColor(content, cv2.COLOR_BGR2RGB, dst=result[:size[1], :size[0]])
+        result[size[1]:] = self.pad_value
+        result[:size[1], size[0]:] = self.pad_value
+        return result, transform
