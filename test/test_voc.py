@@ -1,0 +1,173 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Reading VOC's layout, and refusing what is none."""
+
+import cv2
+import numpy as np
+from PIL import Image
+import pytest
+
+from mtl_perception.card import ClassNames
+from mtl_perception.data.folders import (
+    ClassificationDataset, list_class_csv, list_class_folders)
+from mtl_perception.data.voc import VocDataset
+from mtl_perception.errors import DatasetError
+
+CLASSES = ClassNames(('mug', 'plate'), ('background', 'mug', 'plate'), ('kitchen', 'floor'))
+
+
+def annotation(*objects):
+    """Return an annotation of ``(name, difficult, xmin, ymin, xmax, ymax)`` objects."""
+    items = ''.join(
+        f'<object><name>{name}</name><difficult>{difficult}</difficult><bndbox><xmin>{x0}</xmin>'
+        f'<ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>'
+        for name, difficult, x0, y0, x1, y1 in objects)
+    return f'<annotation>{items}</annotation>'
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Return a data set of two pictures; the second has no label at all."""
+    for folder in ('JPEGImages', 'Annotations', 'SegmentationClass', 'ImageSets/Main',
+                   'ImageSets/Classification'):
+        (tmp_path / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ('a', 'b'):
+        cv2.imwrite(str(tmp_path / 'JPEGImages' / f'{name}.jpg'),
+                    rng.integers(0, 256, (40, 60, 3), np.uint8))
+    (tmp_path / 'Annotations' / 'a.xml').write_text(
+        annotation(('plate', 0, 1, 1, 60, 40), ('mug', 1, 11, 6, 20, 15)))
+    mask = np.zeros((40, 60), np.uint8)
+    mask[5:15, 10:20] = 1
+    mask[0, 0] = 255
+    picture = Image.fromarray(mask, mode='P')
+    picture.putpalette([value for index in range(256) for value in (index, 0, 255 - index)])
+    picture.save(tmp_path / 'SegmentationClass' / 'a.png')
+    (tmp_path / 'ImageSets' / 'Main' / 'test.txt').write_text('a\nb\n')
+    (tmp_path / 'ImageSets' / 'Classification' / 'test.csv').write_text('name,class\na,floor\n')
+    return tmp_path
+
+
+def test_everything_is_read(root):
+    """Boxes as edges from 0, ids from 1, palette indices, the place's position."""
+    dataset = VocDataset(root, 'test', CLASSES)
+    assert len(dataset) == 2
+    sample = dataset[0]
+    assert sample.name == 'a'
+    assert sample.image.shape == (40, 60, 3)
+    np.testing.assert_array_equal(sample.boxes, [[0, 0, 60, 40], [10, 5, 20, 15]])
+    assert sample.class_ids.tolist() == [2, 1]
+    assert sample.difficult.tolist() == [False, True]
+    assert sample.mask[5:15, 10:20].min() == sample.mask[5:15, 10:20].max() == 1
+    assert sample.mask[0, 0] == 255
+    assert sample.image_class == 1
+
+
+def test_a_box_is_what_its_mask_shows(root):
+    """VOC's inclusive pixels from 1 and the mask's pixels from 0 mean the same place."""
+    sample = VocDataset(root, 'test', CLASSES)[0]
+    rows, columns = np.nonzero(sample.mask == 1)
+    np.testing.assert_array_equal(
+        sample.boxes[1], [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+
+
+def test_what_is_lacking_is_none(root):
+    """A picture without files for a label lacks that label; it is not empty."""
+    sample = VocDataset(root, 'test', CLASSES)[1]
+    assert (sample.boxes, sample.class_ids, sample.mask, sample.image_class) == (None,) * 4
+
+
+def test_iterating_gives_every_sample(root):
+    """A data set is a sequence."""
+    assert [sample.name for sample in VocDataset(root, 'test', CLASSES)] == ['a', 'b']
+
+
+def test_an_annotation_without_objects_is_an_empty_label(root):
+    """Nothing to see is a label too."""
+    (root / 'Annotations' / 'b.xml').write_text(annotation())
+    sample = VocDataset(root, 'test', CLASSES)[1]
+    assert sample.boxes.shape == (0, 4)
+
+
+BREAKS = {
+    'no folder': (lambda root: root / 'nowhere', 'expected a folder'),
+    'no split': (lambda root: (root / 'ImageSets/Main/test.txt').rename(
+        root / 'ImageSets/Main/other.txt'), r"expected a split of \[other\], got 'test'"),
+    'empty split': (lambda root: (root / 'ImageSets/Main/test.txt').write_text('\n'),
+                    'at least one name'),
+    'no pictures folder': (lambda root: (root / 'JPEGImages').rename(root / 'Pictures'),
+                           'expected a folder'),
+    'missing picture': (lambda root: (root / 'JPEGImages/a.jpg').unlink(), 'got no file'),
+    'damaged picture': (lambda root: (root / 'JPEGImages/a.jpg').write_bytes(b'\xff\xd8 no'),
+                        'expected a picture'),
+    'unknown class': (lambda root: (root / 'Annotations/a.xml').write_text(
+        annotation(('sofa', 0, 1, 1, 5, 5))), "got 'sofa'"),
+    'no XML': (lambda root: (root / 'Annotations/a.xml').write_text('<annotation>'),
+               'expected a VOC annotation'),
+    'no box': (lambda root: (root / 'Annotations/a.xml').write_text(
+        '<annotation><object><name>mug</name></object></annotation>'), 'expected bndbox'),
+    'inverted box': (lambda root: (root / 'Annotations/a.xml').write_text(
+        annotation(('mug', 0, 9, 1, 5, 5))), 'xmin <= xmax'),
+    'infinite box': (lambda root: (root / 'Annotations/a.xml').write_text(
+        annotation(('mug', 0, 1, 1, 'inf', 5))), 'expected bndbox'),
+    'damaged mask': (lambda root: (root / 'SegmentationClass/a.png').write_bytes(b'PNG'),
+                     'expected a mask PNG'),
+    'truncated mask': (lambda root: (root / 'SegmentationClass/a.png').write_bytes(
+        (root / 'SegmentationClass/a.png').read_bytes()[:-40]), 'expected a mask PNG'),
+    'small mask': (lambda root: Image.fromarray(np.zeros((4, 6), np.uint8)).save(
+        root / 'SegmentationClass/a.png'), r'expected an 8-bit mask \[40, 60\]'),
+    'colour mask': (lambda root: Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(
+        root / 'SegmentationClass/a.png'), 'expected an 8-bit mask'),
+    'unknown id': (lambda root: Image.fromarray(np.full((40, 60), 9, np.uint8)).save(
+        root / 'SegmentationClass/a.png'), 'ids below 3 or 255, got 9'),
+    'unknown place': (lambda root: (root / 'ImageSets/Classification/test.csv').write_text(
+        'name,class\na,attic\n'), "got 'attic'"),
+    'wrong columns': (lambda root: (root / 'ImageSets/Classification/test.csv').write_text(
+        'a,floor\n'), 'expected the columns name,class'),
+}
+
+
+@pytest.mark.parametrize('name', BREAKS)
+def test_what_is_wrong_is_one_clear_line(root, name):
+    """Each damage is found and named, in one line, with the path."""
+    damage, message = BREAKS[name]
+    result = damage(root)
+    with pytest.raises(DatasetError, match=message) as caught:
+        VocDataset(result if name == 'no folder' else root, 'test', CLASSES)[0]
+    assert '\n' not in str(caught.value)
+    assert str(root) in str(caught.value)
+
+
+def test_folders_and_csv_give_the_same_samples(tmp_path):
+    """A folder a class, or a CSV of paths."""
+    for name in CLASSES.classification:
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / '1.png'), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / 'all.csv').write_text('name,class\nfloor/1.png,floor\nkitchen/1.png,kitchen\n')
+    by_folder = list_class_folders(tmp_path, CLASSES.classification)
+    by_csv = list_class_csv(tmp_path / 'all.csv', CLASSES.classification)
+    assert sorted(by_folder) == sorted(by_csv)
+    sample = ClassificationDataset(by_folder)[0]
+    assert (sample.image_class, sample.boxes, sample.mask) == (1, None, None)
+
+
+def test_a_folder_that_is_no_class_is_refused(tmp_path):
+    """So is an empty tree."""
+    with pytest.raises(DatasetError, match='got none'):
+        list_class_folders(tmp_path, CLASSES.classification)
+    (tmp_path / 'attic').mkdir()
+    with pytest.raises(DatasetError, match="got 'attic'"):
+        list_class_folders(tmp_path, CLASSES.classification)
+    with pytest.raises(DatasetError, match='got no file'):
+        list_class_csv(tmp_path / 'none.csv', CLASSES.classification)
