@@ -1,0 +1,106 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The node's output topics."""
+
+from typing import Iterator
+
+from rclpy.qos import DurabilityPolicy, QoSProfile
+
+from mtl_perception.card import Card
+from mtl_perception.frame import Frame
+from mtl_perception.overlay import colorize_mask, draw_overlay
+from mtl_perception.prediction import Prediction
+from mtl_perception.ros.conversions import ros_message_builder, TYPES
+
+# A reliable writer keeps this many for a reader that is slow for a moment.
+DEPTH = 10
+
+
+class Outputs:
+    """
+    Publishers of everything that is said about a frame.
+
+    :param node: that publishes
+    :param card: of the weights in use
+    """
+
+    def __init__(self, node, card: Card):
+        """Create all publishers."""
+        self._node = node
+        self._card = card
+
+        def publisher(message_type: type, name: str, latched: bool = False):
+            durability = DurabilityPolicy.TRANSIENT_LOCAL if latched \
+                else DurabilityPolicy.VOLATILE
+            return node.create_publisher(
+                message_type, f'~/{name}',
+                QoSProfile(depth=1 if latched else DEPTH, durability=durability))
+
+        self._detections = publisher(TYPES.Detection2DArray, 'detections')
+        self._segmentation = publisher(TYPES.Image, 'segmentation')
+        self._classification = publisher(TYPES.String, 'classification')
+        self._scores = publisher(TYPES.Classification, 'classification_scores')
+        self._color = publisher(TYPES.Image, 'segmentation_color')
+        self._overlay = publisher(TYPES.Image, 'overlay')
+        self._labels = [publisher(TYPES.LabelInfo, f'{head}/label_info', latched=True)
+                        for head in ('detections', 'segmentation', 'classification')]
+
+    def publish_labels(self, score_threshold: float) -> None:
+        """Tell late and present listeners what the ids mean."""
+        builder = ros_message_builder(self._card, 'index')
+        header = TYPES.Header(stamp=self._node.get_clock().now().to_msg())
+        messages = (builder.detection_labels(header, score_threshold),
+                    builder.segmentation_labels(header), builder.classification_labels(header))
+        for publisher, message in zip(self._labels, messages):
+            publisher.publish(message)
+
+    def publish(self, header, frame: Frame, prediction: Prediction, class_id_format: str,
+                latency_ms: float) -> None:
+        """
+        Publish one message on each output that the prediction has an answer for.
+
+        :param header: of the input message, passed on unchanged
+        :param frame: what was looked at
+        :param prediction: what was seen
+        :param class_id_format: ``name`` or ``index``
+        :param latency_ms: from the frame's stamp to its prediction, drawn into the overlay
+        """
+        # Whole first: a frame is answered on every output or on none.
+        messages = list(self._answers(header, frame, prediction, class_id_format, latency_ms))
+        for publisher, message in messages:
+            publisher.publish(message)
+
+    def _answers(self, header, frame: Frame, prediction: Prediction, class_id_format: str,
+                 latency_ms: float) -> Iterator[tuple]:
+        builder = ros_message_builder(self._card, class_id_format)
+        if prediction.detections is not None:
+            yield self._detections, builder.detections(header, prediction.detections)
+        if prediction.mask is not None:
+            yield self._segmentation, builder.segmentation(header, prediction.mask)
+            if self._color.get_subscription_count():
+                picture = colorize_mask(prediction.mask)
+                yield self._color, builder.image(header, picture, 'rgb8')
+        if prediction.class_probabilities is not None:
+            probabilities = prediction.class_probabilities
+            yield self._classification, builder.classification(probabilities)
+            yield self._scores, builder.classification_scores(header, probabilities)
+        if self._overlay.get_subscription_count():
+            picture = draw_overlay(frame, prediction, self._card, latency_ms)
+            yield self._overlay, builder.image(header, picture, 'bgr8')
+
+    def destroy(self) -> None:
+        """Destroy all publishers."""
+        for publisher in (self._detections, self._segmentation, self._classification,
+                          self._scores, self._color, self._overlay, *self._labels):
+            self._node.destroy_publisher(publisher)

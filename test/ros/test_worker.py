@@ -1,0 +1,138 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""No frame is lost from the accounts, whatever the two threads do."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from mtl_perception.ros.worker import FrameCounts, FrameWorker, Outcome
+
+
+def total(counts):
+    """Return what became of all frames."""
+    return (counts.processed + counts.replaced + counts.stale + counts.invalid + counts.pending)
+
+
+class Gate:
+    """A function for the worker that waits to be let through, one item at a time."""
+
+    def __init__(self):
+        """Start closed."""
+        self.seen = []
+        self._entered = threading.Semaphore(0)
+        self._opened = threading.Semaphore(0)
+
+    def __call__(self, item):
+        """Note the item and wait."""
+        self.seen.append(item)
+        self._entered.release()
+        self._opened.acquire()
+        return Outcome.PROCESSED
+
+    def wait_for_item(self):
+        """Return once an item is being worked on."""
+        assert self._entered.acquire(timeout=5.0)
+
+    def let_through(self):
+        """Let one item through."""
+        self._opened.release()
+
+
+@pytest.fixture
+def gate():
+    """Return a closed gate."""
+    return Gate()
+
+
+@pytest.fixture
+def worker(gate):
+    """Return a worker behind the gate."""
+    running = FrameWorker(gate)
+    running.start()
+    yield running
+    for _ in range(10):
+        gate.let_through()
+    running.stop()
+
+
+def wait_for(condition):
+    """Return once the condition holds."""
+    deadline = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_the_newest_frame_takes_the_slot(worker, gate):
+    """What waits is replaced, what is being worked on is not."""
+    worker.put('first')
+    gate.wait_for_item()
+    for item in ('second', 'third', 'fourth'):
+        worker.put(item)
+    assert worker.counts == FrameCounts(received=4, replaced=2, pending=2)
+    gate.let_through()
+    gate.wait_for_item()
+    gate.let_through()
+    wait_for(lambda: worker.counts.processed == 2)
+    assert gate.seen == ['first', 'fourth']
+    assert worker.counts == FrameCounts(received=4, processed=2, replaced=2)
+
+
+def test_stop_finishes_one_frame_and_drops_the_waiting_one(worker, gate):
+    """After stop nothing is worked on any more, and the work can be taken up again."""
+    worker.put('first')
+    gate.wait_for_item()
+    worker.put('second')
+    gate.let_through()
+    gate.let_through()
+    worker.stop()
+    counts = worker.counts
+    assert total(counts) == counts.received == 2 and counts.pending == 0
+    worker.put('while stopped')
+    worker.start()
+    gate.wait_for_item()
+    gate.let_through()
+    wait_for(lambda: worker.counts.pending == 0)
+    assert gate.seen[-1] == 'while stopped'
+
+
+def test_stop_without_start_and_twice():
+    """The end may come at any time."""
+    worker = FrameWorker(lambda item: Outcome.STALE)
+    worker.stop()
+    worker.start()
+    worker.stop()
+    worker.stop()
+    assert worker.counts == FrameCounts()
+
+
+def test_the_accounts_balance_at_every_moment():
+    """Received is the sum of the ends, seen from outside while frames pour in."""
+    outcomes = itertools.cycle(Outcome)
+    worker = FrameWorker(lambda item: next(outcomes))
+    worker.start()
+    for item in range(3000):
+        worker.put(item)
+        if item % 30 == 0:
+            time.sleep(0.0005)  # the other thread's turn
+        counts = worker.counts
+        assert counts.received == item + 1 == total(counts)
+        assert 0 <= counts.pending <= 2
+    worker.stop()
+    counts = worker.counts
+    assert counts.received == total(counts) == 3000 and counts.pending == 0
+    assert counts.processed and counts.stale and counts.invalid
