@@ -1,0 +1,158 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Show what the network sees in pictures, folders, videos or bags."""
+
+import argparse
+from collections import defaultdict
+from itertools import islice
+from pathlib import Path
+from statistics import median
+import sys
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+
+from mtl_perception.card import Card
+from mtl_perception.cli.command import HelpFormatter, run_command
+from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
+from mtl_perception.errors import SourceError
+from mtl_perception.frame import Frame
+from mtl_perception.prediction import Prediction
+
+SOME_SKIPPED = 1
+
+
+def _named_sources(inputs: Sequence[str]) -> List[Tuple[str, Path]]:
+    """Return what there is to open, with names; a folder's pictures one by one."""
+    from mtl_perception.data.sources import PICTURE_SUFFIXES
+    sources = []
+    for path in map(Path, inputs):
+        if path.is_dir() and not (path / 'metadata.yaml').is_file():
+            pictures = sorted(file for file in path.iterdir()
+                              if file.suffix.lower() in PICTURE_SUFFIXES)
+            if not pictures:
+                raise SourceError(f'{path}: expected pictures ({" ".join(PICTURE_SUFFIXES)}) or '
+                                  'a rosbag2, got none')
+            sources += [(file.stem, file) for file in pictures]
+        elif path.exists():
+            sources.append((path.stem, path))
+        else:
+            raise SourceError(f'expected a picture, folder, video or bag, got {str(path)!r}, '
+                              'which does not exist')
+    return sources
+
+
+def _frames(sources: Sequence[Tuple[str, Path]], topic: str, problems: List[str]
+            ) -> Iterator[Tuple[str, Frame]]:
+    """Yield all frames with names; what cannot be read is put into ``problems``."""
+    from mtl_perception.data.sources import open_frames, PICTURE_SUFFIXES
+    for name, path in sources:
+        is_picture = path.suffix.lower() in PICTURE_SUFFIXES
+        try:
+            for index, frame in enumerate(open_frames(path, topic)):
+                yield (name if is_picture else f'{name}_{index:06d}'), frame
+        except SourceError as error:
+            problems.append(str(error))
+
+
+class _Tally:
+    """What was seen how often, for the table at the end."""
+
+    def __init__(self, card: Card):
+        self._card = card
+        self._objects: Dict[str, List[float]] = defaultdict(list)
+        self._classes: Dict[str, List[float]] = defaultdict(list)
+        self.times_ms: List[float] = []
+
+    def add(self, prediction: Prediction) -> None:
+        detections, probabilities = prediction.detections, prediction.class_probabilities
+        for class_id, score in zip(detections.class_ids.tolist(), detections.scores.tolist()):
+            self._objects[self._card.classes.detection[class_id - 1]].append(score)
+        top = int(probabilities.argmax())
+        self._classes[self._card.classes.classification[top]].append(float(probabilities[top]))
+        self.times_ms.append(1e3 * sum(prediction.stage_seconds.values()))
+
+    def show(self) -> None:
+        from rich.console import Console
+        from rich.table import Table
+        for title, scores in (('object', self._objects), ('image class', self._classes)):
+            table = Table('seen as', 'times', 'mean score', min_width=46, title_justify='left',
+                          title=f'{title}, {len(self.times_ms)} frames')
+            for name, values in sorted(scores.items(), key=lambda item: -len(item[1])):
+                table.add_row(name, str(len(values)), f'{sum(values) / len(values):.2f}')
+            Console().print(table)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    # Here, so that --help answers at once.
+    from mtl_perception.checkpoint import load_checkpoint
+    from mtl_perception.engine import build_engine
+    from mtl_perception.prediction_folder import PredictionFolder
+    from rich.progress import track
+    settings = InferenceSettings(score_threshold=arguments.score_threshold)
+    config = EngineConfig(arguments.engine, arguments.device, arguments.threads)
+    sources = _named_sources(arguments.input)
+    engine = build_engine(load_checkpoint(arguments.checkpoint), config)
+    for warning in engine.warnings:
+        print(f'warning: {warning}', file=sys.stderr)
+    folder, tally = PredictionFolder(arguments.out, engine.card), _Tally(engine.card)
+    problems: List[str] = []
+    frames = islice(_frames(sources, arguments.topic, problems), arguments.max_frames or None)
+    # Of videos and bags nobody knows the length before they are read.
+    total = len(sources) if len(sources) > 1 else None
+    for name, frame in track(frames, 'predicting', total=total):
+        prediction = engine.infer(frame, settings)
+        folder.add(name, frame, prediction)
+        tally.add(prediction)
+    if not tally.times_ms:
+        raise SourceError(problems[0])
+    folder.finish()
+    tally.show()
+    print(f'{median(tally.times_ms):.1f} ms a frame (median) with {engine.engine_name} on '
+          f'{engine.device_name}; overlays, masks and detections.json (COCO): {folder.path}')
+    for problem in problems:
+        print(f'warning: skipped: {problem}', file=sys.stderr)
+    return SOME_SKIPPED if problems else 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'expected a number from 0, got {text!r}')
+    return int(text)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command and return its exit status."""
+    parser = argparse.ArgumentParser(
+        prog='predict', formatter_class=HelpFormatter, description=__doc__,
+        epilog='Exit status 1 if some of the input was skipped.\n'
+               'example: predict photos/ kitchen.mp4 --out seen')
+    parser.add_argument('input', nargs='+',
+                        help='a picture, a folder of pictures, a video, a rosbag2 or /dev/videoN')
+    parser.add_argument('--out', type=Path, default=Path('predictions'),
+                        help='new or empty folder for overlays/, masks/ (PNG of class ids) and '
+                             'detections.json')
+    parser.add_argument('--checkpoint', default='household',
+                        help='a name in weights/, or a path')
+    parser.add_argument('--topic', default='', help="which of a bag's image topics")
+    parser.add_argument('--max-frames', type=_count, default=0,
+                        help='end after so many, 0 is never')
+    parser.add_argument('--score-threshold', type=float,
+                        default=InferenceSettings.score_threshold, help='of boxes, 0 to 1')
+    parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--threads', type=int, default=0, help='CPU threads, 0 for all')
+    return run_command(_predict, parser, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
