@@ -15,9 +15,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from mtl_perception.errors import ImageError
+import numpy as np
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,9 +27,8 @@ from types import SimpleNamespace
 from typing import Any, Callable, Dict, Optional
 
 import cv2
-import numpy as np
-
 from mtl_perception.errors import ImageError
+import numpy as np
 
 ColourConverter = Callable[[Any, str], np.ndarray]
 
@@ -85,7 +84,11 @@ def _ros_converter() -> Optional[ColourConverter]:
 
 def _rosbags_converter() -> ColourConverter:
     """Return rosbags-image's conversion."""
-    from rosbags.image import image_to_cvimage
+    try:
+        from rosbags.image import image_to_cvimage
+    except ImportError:
+        raise ImageError('expected cv_bridge (of ROS) or rosbags-image to convert colours, got '
+                         'neither; pip install rosbags-image') from None
     return image_to_cvimage
 
 

@@ -16,12 +16,11 @@
 from typing import NamedTuple, Optional, Tuple
 
 import cv2
-import numpy as np
-
 from mtl_perception.card import Card
 from mtl_perception.config import InferenceSettings
 from mtl_perception.prediction import Detections
 from mtl_perception.preprocess import LetterboxTransform
+import numpy as np
 
 # Non-maximum suppression is quadratic: what scores below the best thousand cannot matter much.
 MAX_CANDIDATES = 1000

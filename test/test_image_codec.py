@@ -18,12 +18,11 @@ import re
 from types import SimpleNamespace
 
 import cv2
-import numpy as np
-import pytest
-
 from mtl_perception import image_codec
 from mtl_perception.errors import ImageError
 from mtl_perception.image_codec import decode
+import numpy as np
+import pytest
 
 HEIGHT, WIDTH = 6, 8
 YUV_TOLERANCE = 3  # of 255: brightness and colour are rounded to 8 bits each

@@ -14,11 +14,10 @@
 """Frames come out of folders, videos and bags in order, and bad sources are refused."""
 
 import cv2
-import numpy as np
-import pytest
-
 from mtl_perception.data.sources import open_frames
 from mtl_perception.errors import SourceError
+import numpy as np
+import pytest
 
 
 def write_pictures(folder):

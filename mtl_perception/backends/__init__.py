@@ -17,10 +17,9 @@ import importlib
 import os
 from typing import Protocol
 
-import numpy as np
-
 from mtl_perception.checkpoint import Checkpoint
 from mtl_perception.errors import DeviceError
+import numpy as np
 
 BACKENDS = {
     'onnx': 'mtl_perception.backends.onnx_backend',

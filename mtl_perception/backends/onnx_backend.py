@@ -15,11 +15,10 @@
 
 import os
 
-import numpy as np
-import onnxruntime
-
 from mtl_perception.checkpoint import Checkpoint, ONNX, verified_bytes
 from mtl_perception.errors import CheckpointError, DeviceError
+import numpy as np
+import onnxruntime
 
 # Warnings about a graph's initialisers are of no use to an operator.
 ERRORS_ONLY = 3

@@ -13,15 +13,14 @@
 # limitations under the License.
 """PyTorch, on the device it is given."""
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load
-import torch
-
 from mtl_perception.checkpoint import Checkpoint, SAFETENSORS, verified_bytes
 from mtl_perception.errors import CheckpointError, DeviceError
 from mtl_perception.network import build_network
 from mtl_perception.network.deploy import DeployNetwork
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load
+import torch
 
 
 class TorchBackend:

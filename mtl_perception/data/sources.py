@@ -20,11 +20,10 @@ import time
 from typing import Iterator, List, Union
 
 import cv2
-import numpy as np
-
 from mtl_perception.errors import ImageError, SourceError
 from mtl_perception.frame import Frame
 from mtl_perception.image_codec import decode
+import numpy as np
 
 PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
 BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
@@ -119,8 +118,12 @@ def _read_camera(path: Path, capture: cv2.VideoCapture) -> Iterator[Frame]:
 
 
 def _open_bag(path: Path, topic: str) -> Iterator[Frame]:
-    from rosbags.highlevel import AnyReader, AnyReaderError
-    from rosbags.typesys import get_typestore, Stores
+    try:
+        from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.typesys import get_typestore, Stores
+    except ImportError:
+        raise SourceError(
+            f'{path}: expected the package rosbags to read a bag; pip install rosbags') from None
     try:
         # Bags of Humble's sqlite3 carry no message definitions.
         reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))

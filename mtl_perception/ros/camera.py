@@ -19,6 +19,11 @@ import sys
 from typing import Any, Mapping, Optional, Sequence
 
 import cv2
+from mtl_perception.data.sources import open_frames
+from mtl_perception.ros.conversions import image_data, TYPES
+from mtl_perception.ros.image_input import image_topic, RELIABILITY_POLICIES
+from mtl_perception.ros.parameters import Parameter
+from mtl_perception.ros.process import run_node
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -26,17 +31,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage
 
-from mtl_perception.cli.command import BAD_INPUT, HelpFormatter
-from mtl_perception.data.sources import open_frames
-from mtl_perception.ros.conversions import image_data, TYPES
-from mtl_perception.ros.image_input import image_topic, RELIABILITY_POLICIES
-from mtl_perception.ros.parameters import Parameter
-from mtl_perception.ros.process import run_node
-
 TRANSPORTS = {'raw': ('raw',), 'compressed': ('compressed',), 'both': ('raw', 'compressed')}
 JPEG_QUALITY = 90
 DEPTH = 5
 LAST_FRAME_S = 1.0
+CANNOT_PLAY = 2
 
 PARAMETERS = (
     Parameter('source', '', 'a picture, a folder of pictures, a video, a bag or /dev/videoN'),
@@ -110,11 +109,10 @@ class CameraNode(Node):
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Play a source until it ends or the node is told to."""
     parser = argparse.ArgumentParser(
-        prog='camera_node', formatter_class=HelpFormatter,
+        prog='camera_node', formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         description='Play pictures, a video, a bag or a video device as a camera.',
-        epilog='Each of them is a ROS parameter too:\n'
-               '  camera_node --ros-args -p source:=tour.mp4 -p rate:=15.0 '
-               '-r image:=/camera/image_raw')
+        epilog='Each of them is a ROS parameter too: camera_node --ros-args '
+               '-p source:=tour.mp4 -p rate:=15 -r image:=/camera/image_raw')
     parser.set_defaults(loop=True)
     for parameter in PARAMETERS:
         name = parameter.name.replace('_', '-')
@@ -127,7 +125,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             parser.add_argument(
                 f'--{name}', type=type(parameter.default), default=parameter.default,
                 choices=parameter.choices or None, help=parameter.description)
-    return run_node(lambda arguments: CameraNode(vars(arguments)), parser, argv, BAD_INPUT)
+    return run_node(lambda arguments: CameraNode(vars(arguments)), parser, argv, CANNOT_PLAY)
 
 
 if __name__ == '__main__':

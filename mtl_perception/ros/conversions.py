@@ -16,10 +16,9 @@
 import array
 from importlib import import_module
 
-import numpy as np
-
 from mtl_perception.card import Card
 from mtl_perception.messages import message_namespace, MessageBuilder
+import numpy as np
 
 
 def _message_class(full_name: str) -> type:

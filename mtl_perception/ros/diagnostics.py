@@ -20,9 +20,8 @@ import time
 from typing import Callable, Deque, Dict, List, Mapping, Sequence, Tuple
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-import numpy as np
-
 from mtl_perception.ros.worker import FrameCounts
+import numpy as np
 
 STAGES = ('age_at_arrival', 'decode', 'preprocess', 'inference', 'postprocess', 'publish',
           'end_to_end')

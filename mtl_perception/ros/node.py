@@ -21,11 +21,6 @@ import traceback
 from typing import Any, Callable, List, Optional, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray
-import numpy as np
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
-
 from mtl_perception.checkpoint import load_checkpoint
 from mtl_perception.engine import build_engine, Engine
 from mtl_perception.errors import ConfigError, PerceptionError
@@ -39,6 +34,10 @@ from mtl_perception.ros.parameters import (
     declare_settings, parameters_help, read_settings, Settings)
 from mtl_perception.ros.process import run_node
 from mtl_perception.ros.worker import FrameWorker, Outcome
+import numpy as np
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 CANNOT_START = 1
 DIAGNOSTICS_PERIOD_S = 1.0

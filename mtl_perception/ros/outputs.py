@@ -15,13 +15,12 @@
 
 from typing import Iterator
 
-from rclpy.qos import DurabilityPolicy, QoSProfile
-
 from mtl_perception.card import Card
 from mtl_perception.frame import Frame
 from mtl_perception.overlay import colorize_mask, draw_overlay
 from mtl_perception.prediction import Prediction
 from mtl_perception.ros.conversions import ros_message_builder, TYPES
+from rclpy.qos import DurabilityPolicy, QoSProfile
 
 # A reliable writer keeps this many for a reader that is slow for a moment.
 DEPTH = 10

@@ -21,12 +21,11 @@ adds what ROS wants to know. Values become settings as a whole or not at all.
 from dataclasses import dataclass, field, fields
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
-
 from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
 from mtl_perception.errors import ConfigError
 from mtl_perception.messages import CLASS_ID_FORMATS
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
 
 
 @dataclass(frozen=True)

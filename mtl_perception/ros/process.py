@@ -18,13 +18,12 @@ import signal
 import sys
 from typing import Callable, Optional, Sequence
 
+from mtl_perception.errors import ConfigError, PerceptionError
 import rclpy
 from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.utilities import remove_ros_args
-
-from mtl_perception.errors import ConfigError, PerceptionError
 
 RCLError = rclpy_implementation.RCLError
 

@@ -262,14 +262,15 @@ class NodeClient:
         assert len(found) == 1, f'{name}: expected one message, got {len(found)}'
         return found[0]
 
-    def call(self, service_type, name, request):
-        """Call a service and return its response."""
+    def call(self, service_type, name, request, timeout_s=TIMEOUT_S):
+        """Call a service and return its response, None when there is none."""
         service = self._node.create_client(service_type, name)
         assert service.wait_for_service(TIMEOUT_S), f'{name}: no such service'
         # A server that has not heard of this client yet drops the response.
         self.spin(SETTLE_S)
         future = service.call_async(request)
-        self.wait_until(future.done, what=f'response of {name}')
+        self.wait_until(future.done, timeout_s, required=timeout_s == TIMEOUT_S,
+                        what=f'response of {name}')
         self._node.destroy_client(service)
         return future.result()
 
@@ -296,11 +297,12 @@ class NodeClient:
             ParameterMessage(name=name, value=value)).value
             for name, value in zip(names, response.values)]
 
-    def change_state(self, node, transition):
-        """Ask for a transition by its id; return whether it succeeded."""
+    def change_state(self, node, transition, timeout_s=TIMEOUT_S):
+        """Ask for a transition by its id; return whether it is known to have succeeded."""
         request = ChangeState.Request()
         request.transition.id = transition
-        return self.call(ChangeState, f'/{node}/change_state', request).success
+        response = self.call(ChangeState, f'/{node}/change_state', request, timeout_s)
+        return response is not None and response.success
 
     def state(self, node):
         """Return the name of the state that the node is in."""

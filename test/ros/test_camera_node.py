@@ -14,13 +14,12 @@
 """The camera node plays what it is given, at its rate."""
 
 import cv2
+from mtl_perception.image_codec import decode
 from node_client import NodeProcess
 import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
-
-from mtl_perception.image_codec import decode
 
 CAMERA = 'mtl_perception.ros.camera'
 

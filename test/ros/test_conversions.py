@@ -15,14 +15,13 @@
 
 import time
 
-import numpy as np
-import pytest
-from rclpy.serialization import deserialize_message, serialize_message
-
 from mtl_perception.card import Architecture, Card, ClassNames, ImageInput
 from mtl_perception.messages import read_prediction
 from mtl_perception.prediction import Detections
 from mtl_perception.ros.conversions import image_data, ros_message_builder, TYPES
+import numpy as np
+import pytest
+from rclpy.serialization import deserialize_message, serialize_message
 
 CARD = Card('test', Architecture('report', (32,)), ImageInput(64, 64),
             ClassNames(('cup', 'plate'), ('background', 'cup', 'plate'), ('day', 'night', 'dusk')))

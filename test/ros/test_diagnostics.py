@@ -15,11 +15,10 @@
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
-import pytest
-
 from mtl_perception.ros.diagnostics import (
     CountWindow, diagnostic_array, Health, judge, latency_values, LatencyWindow, STAGES, WINDOW_S)
 from mtl_perception.ros.worker import FrameCounts
+import pytest
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 BUSY = FrameCounts(received=100, processed=100)

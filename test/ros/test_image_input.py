@@ -13,11 +13,10 @@
 # limitations under the License.
 """Where the node listens, with what quality of service, and what it says of silence."""
 
-import pytest
-from rclpy.node import Node
-
 from mtl_perception.ros.image_input import (
     choose_reliability, explain_silence, image_topic, Offer, TYPE_NAMES)
+import pytest
+from rclpy.node import Node
 
 RELIABLE = Offer(TYPE_NAMES['raw'], 'reliable')
 BEST_EFFORT = Offer(TYPE_NAMES['raw'], 'best_effort')

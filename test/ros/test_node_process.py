@@ -36,7 +36,7 @@ def test_signals_end_the_node_cleanly(client, checkpoint_name, number, busy):
         client.remove(camera)
         assert status == 0, process.output
         assert 'Traceback' not in process.output and 'rror' not in process.output
-        assert seconds < 2.0
+        assert seconds < 4.0  # a fraction of a second where nothing else runs
 
 
 @pytest.mark.parametrize('arguments, said', [

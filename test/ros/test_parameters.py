@@ -16,16 +16,15 @@
 from dataclasses import fields
 from pathlib import Path
 
-import pytest
-from rclpy.node import Node
-from rclpy.parameter import Parameter as RosParameter
-import yaml
-
 from mtl_perception.config import EngineConfig, InferenceSettings
 from mtl_perception.errors import ConfigError
 from mtl_perception.ros.parameters import (
     declare_settings, Parameter, PARAMETERS, parameters_help, read_settings, Settings,
     StartSettings, StreamSettings)
+import pytest
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+import yaml
 
 FILE = Path(__file__).parents[2] / 'config' / 'perception.yaml'
 

@@ -15,7 +15,8 @@
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_client import image_message, perception, STAMPED
+from mtl_perception.ros.image_input import LARGE_DATA
+from node_client import image_message, NodeProcess, perception, STAMPED
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
@@ -312,6 +313,24 @@ def test_silence_is_reported_and_ends(client, camera, node, settings):
     client.ask(camera, noise())
     assert 'no image' not in client.diagnostics()[1]
     assert 'images arrive' in node.output
+
+
+def test_large_best_effort_frames_arrive_with_large_data(client, checkpoint_name, tmp_path):
+    """With the transports that the launch files set, best effort carries whole images."""
+    name = 'perception_large'
+    cv2.imwrite(str(tmp_path / 'one.png'), noise())
+    with perception(f'checkpoint:={checkpoint_name}', 'latency_budget_ms:=10000',
+                    remap=['image:=/large/image'], node=name,
+                    FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA) as process:
+        process.wait_for_output('listening')
+        client.listen(name)
+        with NodeProcess('mtl_perception.ros.camera', str(tmp_path), '--reliability',
+                         'best_effort', '--ros-args', '-r', 'image:=/large/image',
+                         FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA):
+            client.wait_until(lambda: len(client.received['segmentation']) >= 5)
+            assert client.diagnostics(name)[2]['reliability'] == 'best_effort'
+        mask = client.received['segmentation'][-1]
+        assert (mask.height, mask.width) == (480, 640)
 
 
 def test_compressed_images(client, checkpoint_name):

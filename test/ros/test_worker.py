@@ -17,9 +17,8 @@ import itertools
 import threading
 import time
 
-import pytest
-
 from mtl_perception.ros.worker import FrameCounts, FrameWorker, Outcome
+import pytest
 
 
 def total(counts):
