@@ -16,19 +16,18 @@
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence, Tuple
 
-from mtl_perception.bags import bag_types, IMAGE_TYPES, READ_ERRORS, read_messages
+from mtl_perception.bags import bag_types, IMAGE_TYPES, read_messages
 from mtl_perception.config import InferenceSettings
 from mtl_perception.engine import Engine
 from mtl_perception.errors import ConfigError, ImageError, SourceError
 from mtl_perception.frame import Frame
 from mtl_perception.image_codec import decode
 from mtl_perception.messages import MessageBuilder, OUTPUT_TYPES
-from rosbags.highlevel import AnyReader
+from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection, MessageDefinitionFormat
 from rosbags.rosbag2 import Writer
 
 COMPRESSED = '/compressed'
-NODE_PICTURES = ('segmentation', 'segmentation_color', 'overlay')
 
 
 @dataclass
@@ -50,22 +49,22 @@ class BagCount:
     left_out: List[str] = field(default_factory=list)
 
 
-def find_cameras(reader: AnyReader, node: str, wanted: Sequence[str] = ()) -> List[str]:
+def find_cameras(reader: AnyReader, wanted: Sequence[str] = ()) -> List[str]:
     """
     Return the image topics to look at.
 
     A compressed topic beside the raw one that it was made from is left out unless wanted, and so
-    are masks and overlays of a perception node.
+    are the pictures of a perception node, which has ``detections`` beside them.
 
-    :param node: name of the perception node
     :param wanted: these and no others; all if empty
     :raises SourceError: if there are none, or not those wanted
     """
     topics = sorted({c.topic for c in reader.connections if c.msgtype in IMAGE_TYPES})
+    nodes = {c.topic.rpartition('/')[0] for c in reader.connections
+             if c.msgtype == OUTPUT_TYPES['detections']}
     chosen = list(wanted) or [
-        topic for topic in topics if not f'/{topic}'.endswith(tuple(
-            f'/{node}/{picture}' for picture in NODE_PICTURES)) and not (
-                topic.endswith(COMPRESSED) and topic[:-len(COMPRESSED)] in topics)]
+        topic for topic in topics if topic.rpartition('/')[0] not in nodes
+        and not (topic.endswith(COMPRESSED) and topic[:-len(COMPRESSED)] in topics)]
     if not chosen or not set(chosen) <= set(topics):
         others = topics or sorted({f'{c.topic} ({c.msgtype})' for c in reader.connections})
         raise SourceError(f'{reader.paths[0]}: expected {" and ".join(wanted) or "a camera"} '
@@ -175,7 +174,7 @@ def predict_bag(reader: AnyReader, writer: Writer, cameras: Mapping[str, str], e
             stamp = message.header.stamp
             frame = Frame(decode(message), stamp.sec * 10**9 + stamp.nanosec,
                           message.header.frame_id)
-        except (ImageError, *READ_ERRORS) as error:
+        except (ImageError, AnyReaderError) as error:
             count.skipped += 1
             count.problem = f'{connection.topic}: {error}'
         else:

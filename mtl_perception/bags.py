@@ -33,8 +33,9 @@ from rosbags.rosbag2 import (
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
 
-# What rosbags raises on damage.
-READ_ERRORS = (AnyReaderError, ReaderError, OSError, EOFError, struct.error, ValueError)
+# What rosbags raises on damage: its own, and what lengths and names that are nonsense bring about.
+READ_ERRORS = (AnyReaderError, ReaderError, OSError, EOFError, struct.error, ValueError,
+               LookupError, OverflowError, MemoryError)
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 
 
@@ -77,6 +78,10 @@ def bag_message_builder(card: Card, class_id_format: str = 'name') -> MessageBui
     return MessageBuilder(message_namespace(types.__getitem__), np.ravel, card, class_id_format)
 
 
+def _reason(error: Exception) -> str:
+    return ' '.join(f'{type(error).__name__}: {error}'.split())
+
+
 @contextmanager
 def open_bag(path: Union[str, Path]) -> Iterator[AnyReader]:
     """
@@ -96,7 +101,7 @@ def open_bag(path: Union[str, Path]) -> Iterator[AnyReader]:
         found = 'a folder without metadata.yaml' if path.is_dir() else 'nothing there'
         raise SourceError(f'{path}: expected a rosbag2, got {found}') from None
     except READ_ERRORS as error:
-        raise SourceError(f'{path}: expected a rosbag2, got: {error}') from None
+        raise SourceError(f'{path}: expected a rosbag2, got: {_reason(error)}') from None
     try:
         yield reader
     finally:
@@ -114,8 +119,8 @@ def read_messages(reader: AnyReader, connections: Collection[Connection] = ()
     try:
         yield from reader.messages(connections)
     except READ_ERRORS as error:
-        raise SourceError(f'{reader.paths[0]}: the bag is damaged: {error}; `ros2 bag reindex` '
-                          'or `mcap recover` may save what is whole') from None
+        raise SourceError(f'{reader.paths[0]}: the bag is damaged: {_reason(error)}; `ros2 bag '
+                          'reindex` or `mcap recover` may save what is whole') from None
 
 
 def _check_unfinished(staging: Path, path: Path) -> None:

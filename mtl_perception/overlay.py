@@ -64,6 +64,8 @@ MIN_FONT_SCALE = 0.35
 DOUBLE_STROKE_SCALE = 0.5
 # A label that cannot be read is worse than a box that is hidden.
 LABEL_WEIGHT = 10
+# Of many boxes in one place the best ones keep readable labels, the others are boxes only.
+MAX_HIDDEN = 0.1
 SHEET_BACKGROUND = 24
 
 Rectangle = Tuple[int, int, int, int]
@@ -156,9 +158,12 @@ def _overlap(first: Rectangle, second: Rectangle) -> int:
 
 
 def _place_label(box: Rectangle, size: Tuple[int, int], shape: Tuple[int, int],
-                 labels: Sequence[Rectangle], boxes: Sequence[Rectangle]) -> Rectangle:
+                 labels: Sequence[Rectangle], boxes: Sequence[Rectangle]
+                 ) -> Optional[Rectangle]:
     """
     Return where the label of ``box`` goes: inside the picture, off other labels and boxes.
+
+    None if it would hide another label wherever it went.
 
     :param size: width and height of the label
     :param shape: height and width of the picture
@@ -174,9 +179,11 @@ def _place_label(box: Rectangle, size: Tuple[int, int], shape: Tuple[int, int],
         x = max(0, min(x, shape[1] - width))
         y = max(0, min(y, shape[0] - height))
         inside.append((x, y, x + width, y + height))
-    return min(inside, key=lambda place: sum(LABEL_WEIGHT * _overlap(place, other)
-                                             for other in labels)
-               + sum(_overlap(place, other) for other in boxes))
+    hidden = [sum(_overlap(place, other) for other in labels) for place in inside]
+    costs = [LABEL_WEIGHT * area + sum(_overlap(place, other) for other in boxes)
+             for area, place in zip(hidden, inside)]
+    best = int(np.argmin(costs))
+    return inside[best] if hidden[best] <= MAX_HIDDEN * width * height else None
 
 
 def _shortened(text: str, pen: _Pen, width: int) -> str:
@@ -196,18 +203,17 @@ def _draw_detections(picture: np.ndarray, detections: Detections, card: Card, pe
                                            detections.scores.tolist()):
         text = _shortened(f'{card.classes.detection[class_id - 1]} {score:.2f}', pen, width)
         place = _place_label(box, pen.text_size(text), (height, width), labels, boxes)
+        if place is None:
+            continue
         labels.append(place)
         cv2.rectangle(picture, place[:2], (place[2] - 1, place[3] - 1), color, cv2.FILLED)
         _draw_text(picture, text, place[:2], pen, _contrast_to(color))
 
 
-def _draw_panel(picture: np.ndarray, text: str, pen: _Pen) -> Rectangle:
-    text = _shortened(text, pen, picture.shape[1])
-    width, height = pen.text_size(text)
-    panel = picture[:height, :width]
+def _draw_panel(picture: np.ndarray, text: str, size: Tuple[int, int], pen: _Pen) -> None:
+    panel = picture[:size[1], :size[0]]
     panel[:] = cv2.convertScaleAbs(panel, alpha=1 - PANEL_OPACITY)
     _draw_text(picture, text, (0, 0), pen, (255, 255, 255))
-    return 0, 0, width, height
 
 
 def _panel_text(prediction: Prediction, card: Card, latency_ms: Optional[float]) -> str:
@@ -239,10 +245,12 @@ def draw_overlay(frame: Frame, prediction: Prediction, card: Card,
     pen = _pen_for(frame.height, frame.width)
     if prediction.mask is not None:
         _draw_mask(picture, prediction.mask)
-    text = _panel_text(prediction, card, latency_ms)
-    labels = [_draw_panel(picture, text, pen)] if text else []
+    text = _shortened(_panel_text(prediction, card, latency_ms), pen, frame.width)
+    panel = pen.text_size(text) if text else (0, 0)
     if prediction.detections is not None:
-        _draw_detections(picture, prediction.detections, card, pen, labels)
+        _draw_detections(picture, prediction.detections, card, pen, [(0, 0, *panel)])
+    if text:
+        _draw_panel(picture, text, panel, pen)
     return picture
 
 

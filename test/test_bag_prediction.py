@@ -165,13 +165,22 @@ def test_names_are_those_of_live_nodes(cameras, expected):
     assert list(output_names(cameras, 'perception').values()) == expected
 
 
+def test_other_weights_may_look_at_the_same_bag_again(weights, tmp_path):
+    source = write_bag(tmp_path / 'drive', {'/image': (IMAGE, [raw_image(0, frames()[1])])})
+    assert run(weights, source, tmp_path / 'once') == 0
+    assert run(weights, tmp_path / 'once', tmp_path / 'twice', '--node-name', 'second') == 0
+    found = read_bag(tmp_path / 'twice')
+    assert set(found) == {'/image', *(f'/perception/{name}' for name in OUTPUT_TYPES),
+                          *(f'/second/{name}' for name in OUTPUT_TYPES)}
+
+
 def test_pictures_that_cannot_be_decoded_are_skipped_and_counted(weights, tmp_path, capsys):
     broken = raw_image(1, frames()[1])
     broken.encoding = 'purple9'
     source = write_bag(tmp_path / 'drive', {
         '/image': (IMAGE, [raw_image(0, frames()[0]), broken, raw_image(2, frames()[2])])})
     assert run(weights, source, tmp_path / 'seen') == 0
-    assert '1 pictures skipped' in capsys.readouterr().err
+    assert '1 pictures skipped, the last because /image' in capsys.readouterr().err
     found = read_bag(tmp_path / 'seen')
     assert len(found['/image']) == 3
     assert len(found['/perception/detections']) == 2
@@ -230,9 +239,10 @@ def only_purple(folder):
 
 
 def own_output(folder):
-    return write_bag(folder / 'drive', {
-        '/image': (IMAGE, [raw_image(0, picture())]),
-        '/perception/segmentation': (IMAGE, [raw_image(0, picture())])})
+    source = write_bag(folder / 'first', {'/image': (IMAGE, [raw_image(0, picture())])})
+    weights = save_colour_weights(folder / 'colours')
+    assert run(weights, source, folder / 'drive') == 0
+    return folder / 'drive'
 
 
 @pytest.mark.parametrize('make, expected', [

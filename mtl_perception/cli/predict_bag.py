@@ -39,7 +39,7 @@ def _predict_bag(arguments: argparse.Namespace) -> None:
                    TextColumn('{task.fields[rate]:.1f} frames/s'), TimeElapsedColumn(),
                    TextColumn('ETA'), TimeRemainingColumn())
     with open_bag(arguments.input) as reader:
-        cameras = find_cameras(reader, arguments.node_name, arguments.topic)
+        cameras = find_cameras(reader, arguments.topic)
         names = output_names(cameras, arguments.node_name)
         with new_bag(arguments.output) as writer:
             engine = build_engine(load_checkpoint(arguments.checkpoint), config)

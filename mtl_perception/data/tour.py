@@ -29,7 +29,7 @@ def household_tour() -> Path:
     :raises SourceError: if it is neither in the source tree nor installed
     """
     prefixes = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
-    paths = [Path(__file__).resolve().parent.parent / 'test' / 'data' / NAME,
+    paths = [Path(__file__).resolve().parents[2] / 'test' / 'data' / NAME,
              *(Path(prefix) / 'share' / 'mtl_perception' / 'demo' / NAME
                for prefix in prefixes if prefix)]
     for path in paths:

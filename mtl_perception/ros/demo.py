@@ -19,89 +19,29 @@ what arrives, and draws the pictures from its recording.
 """
 
 import argparse
-from contextlib import contextmanager, ExitStack
-import os
 from pathlib import Path
-import random
 import shutil
 import signal
-import socket
 import sys
-import tempfile
-import time
-from typing import Callable, Iterator, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
-import cv2
-from mtl_perception.bag_pictures import draw_answer, read_answers
-from mtl_perception.bags import bag_types, new_bag
 from mtl_perception.card import Card
-from mtl_perception.checkpoint import load_checkpoint
 from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.data.tour import household_tour
-from mtl_perception.errors import ConfigError, PerceptionError
-from mtl_perception.messages import OUTPUT_TYPES, read_prediction
-from mtl_perception.overlay import contact_sheet
-from mtl_perception.ros.child import Child
-from mtl_perception.ros.conversions import TYPES
-from mtl_perception.ros.image_input import LARGE_DATA
-from mtl_perception.ros.monitor import live_table, Monitor, status_line
-import numpy as np
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile
-from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
-from rich.console import Console
-from rich.live import Live
-from sensor_msgs.msg import CompressedImage
+from mtl_perception.errors import ConfigError, SourceError
 
-CAMERA = '/camera/image_raw'
-RECORDED_CAMERA = f'{CAMERA}/compressed'
-COMPRESSED = 'sensor_msgs/msg/CompressedImage'
-NODE = '/perception'
-# String has no header: it is recorded, but tells of no frame.
-STAMPED = {'detections': TYPES.Detection2DArray, 'segmentation': TYPES.Image,
-           'classification_scores': TYPES.Classification}
-DEPTH = 50
-START_S = 30.0
-SILENCE_S = 10.0
-LAST_ANSWER_S = 1.0
 PICTURES = 12
 SHEET = 'contact_sheet.png'
 BAG = 'bag'
-REFRESH_S = {True: 0.2, False: 3.0}
-MAX_DOMAIN = 101  # above, the ports of DDS meet those that Linux gives out
+SUMMARY = """
+{monitor.answered} frames answered, {monitor.dropped} dropped; \
+from stamp to last answer received: p50 {p50:.0f} ms, p95 {p95:.0f} ms
+  {sheet} and {count} pictures, {first} to {last}
+  {bag}: rosbag2 (mcap, {megabytes:.0f} MB) of camera (as JPEG, for its size) and predictions
 
-
-class DemoError(PerceptionError):
-    """A process of the demo ended or stays silent."""
-
-
-def _free_domain() -> int:
-    """Return a random domain that nobody on this machine is in."""
-    domains = random.SystemRandom().sample(range(1, MAX_DOMAIN + 1), MAX_DOMAIN)
-    for domain in domains:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                # Where a domain's first participant listens (DDSI-RTPS 2.3, section 9.6.1.1).
-                probe.bind(('', 7400 + 250 * domain + 10))
-                return domain
-            except OSError:
-                continue
-    raise DemoError('expected a free ROS domain from 1 to 101, got none; end some of the ROS '
-                    'programs on this machine')
-
-
-def _isolate(log_folder: str) -> int:
-    """Keep this process and its children in a domain of their own on this machine."""
-    domain = _free_domain()
-    os.environ['ROS_DOMAIN_ID'] = str(domain)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    if os.environ.get('ROS_DISTRO') == 'humble':
-        os.environ['ROS_LOCALHOST_ONLY'] = '1'  # what Humble knows it as
-    os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', LARGE_DATA)
-    os.environ['ROS_LOG_DIR'] = log_folder
-    return domain
+next: your own pictures   {bin}/predict PICTURES --out seen
+      your own recording  {bin}/predict_bag BAG BAG_SEEN
+      on a robot          ros2 launch mtl_perception perception.launch.py \
+image:=/camera/image_raw"""
 
 
 def _is_own(path: Path) -> bool:
@@ -130,190 +70,57 @@ def prepare_folder(folder: Path) -> None:
         raise ConfigError(f'{folder}: cannot be written: {error.strerror}') from None
 
 
-class Listener:
-    """
-    Receives camera and answers as they are on the wire, counts and records them.
-
-    :param writer: of the bag
-    """
-
-    def __init__(self, writer):
-        """Subscribe."""
-        self.monitor = Monitor(set(STAMPED))
-        self._writer = writer
-        self._node = rclpy.create_node('demo')
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self._node)
-        self._listen(RECORDED_CAMERA, CompressedImage, COMPRESSED, self._receive_picture)
-        for output, full_name in OUTPUT_TYPES.items():
-            self._listen(f'{NODE}/{output}', STAMPED.get(output, TYPES.String), full_name,
-                         self._receive_answer(output) if output in STAMPED else None)
-
-    def _listen(self, topic: str, message_type: type, full_name: str,
-                callback: Optional[Callable]) -> None:
-        connection = self._writer.add_connection(topic, full_name, typestore=bag_types())
-
-        def receive(data: bytes) -> None:
-            received_ns = self.now_ns()
-            if callback is not None:
-                callback(received_ns, deserialize_message(data, message_type))
-            self._writer.write(connection, received_ns, data)
-
-        self._node.create_subscription(message_type, topic, receive, QoSProfile(depth=DEPTH),
-                                       raw=True)
-
-    def _receive_picture(self, _: int, message) -> None:
-        self.monitor.add_picture(_nanoseconds(message.header.stamp))
-
-    def _receive_answer(self, output: str) -> Callable:
-        return lambda received_ns, message: self.monitor.add_answer(
-            output, _nanoseconds(message.header.stamp), received_ns, message)
-
-    def now_ns(self) -> int:
-        """Return the time of ROS's clock."""
-        return self._node.get_clock().now().nanoseconds
-
-    def is_node_listening(self) -> bool:
-        """Tell whether somebody listens to the camera's raw pictures and answers them."""
-        return bool(self._node.count_subscribers(CAMERA)
-                    and self._node.count_publishers(f'{NODE}/detections'))
-
-    def spin(self, seconds: float) -> None:
-        """Receive for some time."""
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0.0:
-            self._executor.spin_once(timeout_sec=left)
-
-    def close(self) -> None:
-        """Leave the domain."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-
-
-def _nanoseconds(stamp) -> int:
-    return stamp.sec * 10**9 + stamp.nanosec
-
-
-@contextmanager
-def _listening(writer) -> Iterator[Listener]:
-    # Ctrl-C is this program's to handle: it has children to end.
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        listener = Listener(writer)
-        try:
-            yield listener
-        finally:
-            listener.close()
-    finally:
-        rclpy.try_shutdown()
-
-
-def _check(children: Sequence[Child], may_end: Sequence[Child] = ()) -> None:
-    for child in children:
-        if child.status is not None and not (child in may_end and child.status == 0):
-            raise DemoError(f'{child.name} ended with status {child.status}; its last lines:\n'
-                            f'{child.last_lines()}')
-
-
-def _wait_for_node(listener: Listener, node: Child) -> None:
-    deadline = time.monotonic() + START_S
-    while not listener.is_node_listening():
-        _check([node])
-        if time.monotonic() > deadline:
-            raise DemoError(f'expected the node within {START_S:.0f} s, got no sign of it; its '
-                            f'last lines:\n{node.last_lines()}')
-        listener.spin(0.1)
-
-
-def _follow(listener: Listener, camera: Child, node: Child, arguments: argparse.Namespace,
-            show: Callable[[float], None], period_s: float) -> None:
-    """Receive and show until the camera or the time ends."""
-    start = last_progress = time.monotonic()
-    answered = 0
-    while camera.status is None and (elapsed := time.monotonic() - start) < arguments.seconds:
-        listener.spin(min(period_s, arguments.seconds - elapsed))
-        _check([node, camera], may_end=[camera])
-        if listener.monitor.answered > answered:
-            answered, last_progress = listener.monitor.answered, time.monotonic()
-        elif time.monotonic() - last_progress > SILENCE_S:
-            raise DemoError(f'expected answers, got none for {SILENCE_S:.0f} s; the last lines of '
-                            f'{node.name}:\n{node.last_lines()}\nand of {camera.name}:\n'
-                            f'{camera.last_lines()}')
-        show(time.monotonic() - start)
-    # What is under way may still arrive.
-    listener.spin(LAST_ANSWER_S)
-
-
-def _run(arguments: argparse.Namespace, card: Card, source: Path, domain: int,
-         console: Console) -> Monitor:
-    """Run the three processes; leave the recording."""
-    out = arguments.out
-    node = Child('mtl_perception.ros.node', [
-        '--ros-args', '-p', f'checkpoint:={arguments.checkpoint}', '-r', f'image:={CAMERA}'],
-        out / 'perception_node.log')
-    camera = Child('mtl_perception.ros.camera', [
-        str(source), '--no-loop', '--rate', str(arguments.rate), '--image-transport', 'both',
-        '--ros-args', '-r', f'image:={CAMERA}'], out / 'camera_node.log')
-    title = (f'camera_node {CAMERA} -> perception_node {NODE}, over DDS, ROS domain {domain}, '
-             f'weights {card.name}')
-    with new_bag(out / BAG) as writer, _listening(writer) as listener, ExitStack() as children:
-        print(f'starting: {title}', flush=True)
-        _wait_for_node(listener, children.enter_context(node))
-        children.enter_context(camera)
-        live = arguments.live and children.enter_context(Live(console=console,
-                                                              auto_refresh=False))
-
-        def show(elapsed_s: float) -> None:
-            monitor, now_ns = listener.monitor, listener.now_ns()
-            prediction = read_prediction(card, **monitor.latest) if monitor.latest else None
-            if live:
-                live.update(live_table(title, elapsed_s, arguments.seconds, monitor, now_ns,
-                                       prediction, card), refresh=True)
-            else:
-                print(status_line(elapsed_s, monitor, now_ns, prediction, card), flush=True)
-
-        _follow(listener, camera, node, arguments, show, REFRESH_S[bool(live)])
-    return listener.monitor
-
-
-def _write_pictures(out: Path, card: Card) -> List[Path]:
-    """Draw some of the recorded frames, evenly over the time, and a sheet of all."""
-    answers = read_answers(out / BAG, RECORDED_CAMERA, NODE)
-    if not answers:
-        raise DemoError(f'{out / BAG}: expected answered pictures, got none')
-    chosen = np.unique(np.linspace(0, len(answers) - 1, PICTURES).round().astype(int))
-    pictures = [draw_answer(answers[index], card) for index in chosen]
-    paths = [out / f'overlay_{number:02d}.png' for number in range(1, len(pictures) + 1)]
+def _write_pictures(answers: list, out: Path, card: Card) -> List[Path]:
+    """Draw some of the answered pictures, evenly over the time, and a sheet of them."""
+    import cv2
+    from mtl_perception.bag_pictures import draw_answer
+    from mtl_perception.overlay import contact_sheet
+    count = min(PICTURES, len(answers))
+    pictures = [draw_answer(answers[round(i * (len(answers) - 1) / max(1, count - 1))], card)
+                for i in range(count)]
+    paths = [out / f'overlay_{number:02d}.png' for number in range(1, count + 1)]
     for path, picture in zip([*paths, out / SHEET], [*pictures, contact_sheet(pictures)]):
         cv2.imwrite(str(path), picture)
     return paths
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    for name, low, high in (('seconds', 1.0, 600.0), ('rate', 0.1, 100.0)):
+        value = getattr(arguments, name)
+        if not low <= value <= high:
+            raise ConfigError(f'expected --{name} from {low:g} to {high:g}, got {value:g}')
+
+
+def _short(path: Path) -> Path:
+    """Return a path as one would type it here."""
+    return path.relative_to(Path.cwd()) if Path.cwd() in path.parents else path
+
+
 def _demo(arguments: argparse.Namespace) -> None:
-    if not 1.0 <= arguments.seconds <= 600.0:
-        raise ConfigError(f'expected --seconds from 1 to 600, got {arguments.seconds:g}')
-    if not 0.1 <= arguments.rate <= 100.0:
-        raise ConfigError(f'expected --rate from 0.1 to 100, got {arguments.rate:g}')
+    # Here, so that Ctrl-C is heard from the first moment on.
+    from mtl_perception.bag_pictures import read_answers
+    from mtl_perception.checkpoint import load_checkpoint
+    from mtl_perception.data.sources import open_frames
+    from mtl_perception.data.tour import household_tour
+    from mtl_perception.ros.demo_processes import DemoPlan, NODE, RECORDED_CAMERA, run_demo
+    _check(arguments)
     card = load_checkpoint(arguments.checkpoint).card
     source = arguments.source or household_tour()
-    console = Console()
-    arguments.live = console.is_terminal and not arguments.lines
-    out = arguments.out
+    open_frames(source)  # so that a wrong one is said before anything starts
+    out, bag = arguments.out, arguments.out / BAG
     prepare_folder(out)
-    with tempfile.TemporaryDirectory(prefix='mtl_perception_demo_') as log_folder:
-        monitor = _run(arguments, card, source, _isolate(log_folder), console)
-    paths = _write_pictures(out, card)
-    megabytes = sum(path.stat().st_size for path in (out / BAG).iterdir()) / 1e6
-    print(f"""
-{monitor.answered} frames answered, {monitor.dropped} dropped; stamp to last answer received: \
-p50 {monitor.latency_ms(50):.0f} ms, p95 {monitor.latency_ms(95):.0f} ms
-  {out / SHEET} and {len(paths)} pictures {paths[0].name} to {paths[-1].name}
-  {out / BAG}: rosbag2 (mcap, {megabytes:.0f} MB) of camera (JPEG, for its size) and predictions
-
-next: see your own pictures   .venv/bin/predict PICTURES --out seen
-      see your own bag        .venv/bin/predict_bag BAG BAG_SEEN
-      on a robot              ros2 launch mtl_perception perception.launch.py \
-image:=/camera/image_raw""")
+    monitor = run_demo(DemoPlan(
+        arguments.checkpoint, card, source, arguments.rate, arguments.seconds, out, bag,
+        arguments.lines))
+    answers = read_answers(bag, RECORDED_CAMERA, NODE)
+    if not answers:
+        raise SourceError(f'{bag}: expected answered pictures, got none; try --seconds 30')
+    paths = _write_pictures(answers, out, card)
+    megabytes = sum(path.stat().st_size for path in bag.iterdir()) / 1e6
+    print(SUMMARY.format(
+        monitor=monitor, p50=monitor.latency_ms(50), p95=monitor.latency_ms(95),
+        sheet=out / SHEET, count=len(paths), first=paths[0].name, last=paths[-1].name, bag=bag,
+        megabytes=megabytes, bin=_short(Path(sys.executable).parent)))
 
 
 def _end_on(number: int) -> None:
