@@ -147,8 +147,8 @@ class Postprocessor:
         Return the class ids of the source picture's pixels, uint8 ``[H, W]``.
 
         The logits are interpolated to the source's pixels before the best is taken, so edges are
-        smooth. Only classes that win somewhere on the coarse grid are interpolated: in a
-        typical frame a handful of 21.
+        smooth. A class is interpolated only around the coarse cells that it wins: in a typical
+        frame a handful of 21, each in a small window.
         """
         height, width = transform.source_height, transform.source_width
         shrink = max(1.0, (height * width / MAX_MASK_PIXELS) ** 0.5)
@@ -158,24 +158,26 @@ class Postprocessor:
         # Cells that lie wholly in the border say nothing about the picture.
         content = logits[:, :-(-transform.content_height // self._stride),
                          :-(-transform.content_width // self._stride)]
-        present = np.unique(content.argmax(axis=0))
-        if len(present) == 1:
-            return np.full((height, width), present[0], np.uint8)
+        winners = content.argmax(axis=0).astype(np.uint8)
+        present, counts = np.unique(winners, return_counts=True)
         # From a mask pixel's centre to the coarse grid's cell centres.
         scale_x = transform.content_width / columns / self._stride
         scale_y = transform.content_height / rows / self._stride
-        to_grid = np.array([[scale_x, 0.0, 0.5 * scale_x - 0.5],
-                            [0.0, scale_y, 0.5 * scale_y - 0.5]])
-        best = None
-        for class_id in present:
+        mask = np.zeros((rows, columns), np.uint8)
+        best = np.full((rows, columns), -np.inf, np.float32)
+        for class_id in present[np.argsort(-counts)]:
+            # Where it wins, and a cell around: there interpolation can let it win.
+            x, y, across, down = cv2.boundingRect((winners == class_id).astype(np.uint8))
+            left, right = max(0, int((x - 1) / scale_x)), int((x + across + 1) / scale_x) + 1
+            top, bottom = max(0, int((y - 1) / scale_y)), int((y + down + 1) / scale_y) + 1
+            window = np.s_[top:bottom, left:right]
+            to_grid = np.array([[scale_x, 0.0, (left + 0.5) * scale_x - 0.5],
+                                [0.0, scale_y, (top + 0.5) * scale_y - 0.5]])
             scaled = cv2.warpAffine(
-                np.ascontiguousarray(content[class_id]), to_grid, (columns, rows),
+                np.ascontiguousarray(content[class_id]), to_grid, best[window].shape[::-1],
                 flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-            if best is None:
-                best, mask = scaled, np.full((rows, columns), class_id, np.uint8)
-            else:
-                mask[scaled > best] = class_id
-                cv2.max(scaled, best, dst=best)
+            mask[window][scaled > best[window]] = class_id
+            best[window] = np.maximum(best[window], scaled)
         if (rows, columns) != (height, width):
             mask = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return mask

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Frames from pictures, a video, a bag or a camera, one after the other."""
 
+from contextlib import ExitStack
 import os
 from pathlib import Path
 import re
@@ -27,7 +28,6 @@ import numpy as np
 
 PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.ppm', '.tif', '.tiff')
 BAG_SUFFIXES = ('.mcap', '.db3', '.bag')
-IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
 EXPECTED = 'expected a picture, a folder of pictures, a video, a bag or /dev/videoN'
 
 
@@ -119,37 +119,33 @@ def _read_camera(path: Path, capture: cv2.VideoCapture) -> Iterator[Frame]:
 
 def _open_bag(path: Path, topic: str) -> Iterator[Frame]:
     try:
-        from rosbags.highlevel import AnyReader, AnyReaderError
-        from rosbags.typesys import get_typestore, Stores
+        from mtl_perception.bags import IMAGE_TYPES, open_bag
     except ImportError:
         raise SourceError(
             f'{path}: expected the package rosbags to read a bag; pip install rosbags') from None
-    try:
-        # Bags of Humble's sqlite3 carry no message definitions.
-        reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-        reader.open()
-    except (AnyReaderError, OSError) as error:
-        raise SourceError(f'{path}: expected a bag, got: {error}') from None
+    opened = ExitStack()
+    reader = opened.enter_context(open_bag(path))
     images = {connection.topic: connection for connection in reader.connections
               if connection.msgtype in IMAGE_TYPES}
     chosen = [topic] if topic else list(images)
     if len(chosen) != 1 or chosen[0] not in images:
-        reader.close()
+        opened.close()
         raise SourceError(
             f'{path}: expected {topic or "one image topic"}, got the image topics '
             f'[{", ".join(sorted(images))}]; name one of them')
-    return _read_bag(path, reader, images[chosen[0]])
+    return _read_bag(opened, reader, images[chosen[0]])
 
 
-def _read_bag(path: Path, reader, connection) -> Iterator[Frame]:
+def _read_bag(opened: ExitStack, reader, connection) -> Iterator[Frame]:
+    from mtl_perception.bags import read_messages
     from rosbags.highlevel import AnyReaderError
-    from rosbags.rosbag2 import ReaderError
-    try:
-        for _, recorded_ns, data in reader.messages(connections=[connection]):
-            message = reader.deserialize(data, connection.msgtype)
+    with opened:
+        for _, recorded_ns, data in read_messages(reader, [connection]):
+            try:
+                message = reader.deserialize(data, connection.msgtype)
+                image = decode(message)
+            except (ImageError, AnyReaderError) as error:
+                raise SourceError(f'{reader.paths[0]}: {connection.topic}: {error}') from None
             stamp = message.header.stamp
-            yield Frame(decode(message), stamp.sec * 10**9 + stamp.nanosec or recorded_ns,
+            yield Frame(image, stamp.sec * 10**9 + stamp.nanosec or recorded_ns,
                         message.header.frame_id)
-    except (AnyReaderError, ReaderError, ImageError) as error:
-        raise SourceError(f'{path}: {connection.topic}: {error}') from None
-    reader.close()

@@ -17,6 +17,7 @@ from typing import Iterator
 
 from mtl_perception.card import Card
 from mtl_perception.frame import Frame
+from mtl_perception.messages import OUTPUT_TYPES
 from mtl_perception.overlay import colorize_mask, draw_overlay
 from mtl_perception.prediction import Prediction
 from mtl_perception.ros.conversions import ros_message_builder, TYPES
@@ -46,10 +47,8 @@ class Outputs:
                 message_type, f'~/{name}',
                 QoSProfile(depth=1 if latched else DEPTH, durability=durability))
 
-        self._detections = publisher(TYPES.Detection2DArray, 'detections')
-        self._segmentation = publisher(TYPES.Image, 'segmentation')
-        self._classification = publisher(TYPES.String, 'classification')
-        self._scores = publisher(TYPES.Classification, 'classification_scores')
+        self._answered = {output: publisher(getattr(TYPES, full_name.rsplit('/', 1)[1]), output)
+                          for output, full_name in OUTPUT_TYPES.items()}
         self._color = publisher(TYPES.Image, 'segmentation_color')
         self._overlay = publisher(TYPES.Image, 'overlay')
         self._labels = [publisher(TYPES.LabelInfo, f'{head}/label_info', latched=True)
@@ -83,23 +82,15 @@ class Outputs:
     def _answers(self, header, frame: Frame, prediction: Prediction, class_id_format: str,
                  latency_ms: float) -> Iterator[tuple]:
         builder = ros_message_builder(self._card, class_id_format)
-        if prediction.detections is not None:
-            yield self._detections, builder.detections(header, prediction.detections)
-        if prediction.mask is not None:
-            yield self._segmentation, builder.segmentation(header, prediction.mask)
-            if self._color.get_subscription_count():
-                picture = colorize_mask(prediction.mask)
-                yield self._color, builder.image(header, picture, 'rgb8')
-        if prediction.class_probabilities is not None:
-            probabilities = prediction.class_probabilities
-            yield self._classification, builder.classification(probabilities)
-            yield self._scores, builder.classification_scores(header, probabilities)
+        for output, message in builder.answers(header, prediction):
+            yield self._answered[output], message
+        if prediction.mask is not None and self._color.get_subscription_count():
+            yield self._color, builder.image(header, colorize_mask(prediction.mask), 'rgb8')
         if self._overlay.get_subscription_count():
             picture = draw_overlay(frame, prediction, self._card, latency_ms)
             yield self._overlay, builder.image(header, picture, 'bgr8')
 
     def destroy(self) -> None:
         """Destroy all publishers."""
-        for publisher in (self._detections, self._segmentation, self._classification,
-                          self._scores, self._color, self._overlay, *self._labels):
+        for publisher in (*self._answered.values(), self._color, self._overlay, *self._labels):
             self._node.destroy_publisher(publisher)
