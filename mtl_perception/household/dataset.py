@@ -32,7 +32,7 @@ from mtl_perception.household.objects import HELD_OUT_VARIANTS
 from mtl_perception.household.scene import draw_place
 from mtl_perception.household.splits import Split, SPLITS
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 _CHUNK = 8
 
 _README = """\

@@ -295,10 +295,11 @@ def _solidity(item):
 
 
 def _clip_area(outline, width, height):
-    """Return the area of a convex outline inside the picture, pixels."""
-    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
-    area, _ = cv2.intersectConvexConvex(outline, frame)
-    return float(area)
+    """Return how many pixels of the picture a convex outline covers."""
+    covered = np.zeros((height, width), np.uint8)
+    corners = np.clip(np.round(outline), -16000, 16000).astype(np.int32)
+    cv2.fillConvexPoly(covered, corners, 1)
+    return float(np.count_nonzero(covered))
 
 
 def _expose(image, sensor: Sensor):

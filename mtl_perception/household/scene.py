@@ -251,7 +251,7 @@ def _draw_light(rng, focus) -> Light:
         fill_position=from_focus(focus, 2.2, azimuth + rng.uniform(90, 270),
                                  rng.uniform(30, 80)),
         fill_colour=colours[1] * rng.uniform(0.05, 0.25),
-        ambient=colours[1] * rng.uniform(0.2, 0.45),
+        ambient=colours[1] * rng.uniform(0.25, 0.5),
         shadows=bool(rng.random() < 0.5))
 
 

@@ -80,7 +80,7 @@ def _draw(renderer, split: Split, index: int) -> Scene:
     light = Light(
         key_position=from_focus(focus, 1.6, 40, 80), key_colour=np.array([0.5, 0.47, 0.43]),
         fill_position=from_focus(focus, 2.2, -70, 50), fill_colour=np.array([0.17, 0.18, 0.19]),
-        ambient=np.array([0.33, 0.33, 0.33]), shadows=False)
+        ambient=np.array([0.33, 0.33, 0.33]), shadows=True)
     return replace(scene, focus=focus, light=light)
 
 

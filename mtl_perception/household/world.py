@@ -30,10 +30,9 @@ from mtl_perception.household.objects import ASSETS
 from mtl_perception.household.places import PLACES_BY_NAME
 from mtl_perception.household.scene import PRIMITIVES
 
-WORLD_VERSION = 2
+WORLD_VERSION = 3
 HIDDEN_GROUP = 5
 
-LIGHTS = 2
 SHADOW_SIZE = 1024
 
 _SHRUNK = 'shrunk'
@@ -72,11 +71,13 @@ def build_world(cache: Path) -> mujoco.MjModel:
     world.stat.extent = 1
     world.visual.map.znear = 0.02
     world.visual.map.zfar = 15
-    world.visual.map.shadowscale = 0.5
+    world.visual.map.shadowclip = 1.0
     world.worldbody.add_camera(name='camera')
-    for index in range(LIGHTS):
+    # Shadows of a spot light show its depth map's steps on the walls; parallel light has none.
+    for name, kind in (('key', 'DIRECTIONAL'), ('fill', 'SPOT')):
         world.worldbody.add_light(
-            name=f'light{index}', pos=[0, 0, 3], cutoff=80, exponent=1, attenuation=[1, 0, 0])
+            name=name, type=getattr(mujoco.mjtLightType, f'mjLIGHT_{kind}'), pos=[0, 0, 3],
+            cutoff=80, exponent=1, attenuation=[1, 0, 0])
     world.add_texture(
         name='sky', type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=64, height=64,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT, rgb1=[.6, .65, .7], rgb2=[.6, .65, .7])

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from mtl_perception.household.objects import ASSETS_BY_NAME
-from mtl_perception.household.placing import lay, resting_rotation
+from mtl_perception.household.placing import lay, outline_distance, resting_rotation
 
 HEIGHT = 0.8
 AREA = np.array([-0.3, -0.3, 0.3, 0.3])
@@ -54,8 +54,11 @@ def test_objects_rest_on_the_surface_and_do_not_touch(seed):
         assert (item.points[:, :2] >= AREA[:2] - 1e-6).all()
         assert (item.points[:, :2] <= AREA[2:] + 1e-6).all()
     for first, second in combinations(laid, 2):
-        area, _ = cv2.intersectConvexConvex(first.outline, second.outline)
-        assert area == 0
+        pictures = np.zeros((2, 700, 700), np.uint8)  # drawn at 1 mm a pixel
+        for picture, item in zip(pictures, (first, second)):
+            corners = np.round(item.outline * 1000 + 350).astype(np.int32)
+            cv2.fillConvexPoly(picture, corners, 1)
+        assert not (pictures[0] & pictures[1]).any()
 
 
 def test_stacked_objects_stand_on_the_one_below():
@@ -85,3 +88,11 @@ def test_bottles_stand_on_their_bottom_or_lie():
                     for _ in range(60)])
     assert (ups[:, 1] > -0.01).all()
     assert 0.4 < (ups[:, 1] > 0.99).mean() < 0.9
+
+
+def test_distance_of_outlines_against_known_squares():
+    """Apart, touching, overlapping and nested squares of a few centimetres."""
+    square = np.array([[0, 0], [0.04, 0], [0.04, 0.04], [0, 0.04]], np.float32)
+    assert outline_distance(square, square + [0.05, 0.01]) == pytest.approx(0.01, abs=1e-6)
+    assert outline_distance(square, square + [0.03, 0.0]) == pytest.approx(-0.01, abs=1e-6)
+    assert outline_distance(square, square * 0.5 + 0.01) < -0.02
