@@ -1,0 +1,159 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""The engine: right answers through the real runtime, honest about where it runs."""
+
+import json
+import os
+import subprocess
+import sys
+
+from colour_weights import BLUE, RED, save_colour_weights
+from hypothesis import given, settings, strategies
+from mtl_perception.backends import NVIDIA_DEVICES
+from mtl_perception.checkpoint import load_checkpoint, ONNX, save_checkpoint
+from mtl_perception.config import EngineConfig, InferenceSettings
+from mtl_perception.engine import build_engine
+from mtl_perception.errors import CheckpointError, ConfigError, DeviceError
+from mtl_perception.frame import Frame
+import numpy as np
+import pytest
+
+HAS_NVIDIA = any(os.path.exists(path) for path in NVIDIA_DEVICES)
+without_gpu = pytest.mark.skipif(HAS_NVIDIA, reason='this machine has a GPU')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return save_colour_weights(tmp_path_factory.mktemp('weights') / 'colours').folder
+
+
+@pytest.fixture(scope='module')
+def engine(folder):
+    return build_engine(load_checkpoint(folder), EngineConfig(device='cpu', num_threads=1))
+
+
+def square(height=128, width=128, color=RED, box=(32, 32, 64, 64)):
+    """Return a black frame with one square, whose edges lie on the letterbox's cells."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[box[1]:box[3], box[0]:box[2]] = color
+    return Frame(image)
+
+
+@pytest.mark.parametrize(('color', 'class_id'), [(RED, 1), (BLUE, 2)])
+def test_colour_order_class_and_place_are_right(engine, color, class_id):
+    prediction = engine.infer(square(color=color))
+    assert set(prediction.detections.class_ids.tolist()) == {class_id}
+    best = prediction.detections.boxes
+    assert best[:, 0].min() >= 32 - 16 and best[:, 2].max() <= 64 + 16
+    assert prediction.mask.shape == (128, 128)
+    assert (prediction.mask[40:56, 40:56] == class_id).all()
+    assert not prediction.mask[80:].any()
+    assert prediction.class_probabilities.argmax() == 0
+
+
+def test_stages_are_timed(engine):
+    times = engine.infer(square()).stage_seconds
+    assert list(times) == ['preprocess', 'inference', 'postprocess']
+    assert all(seconds > 0 for seconds in times.values())
+
+
+def test_heads_can_be_switched_off(engine):
+    prediction = engine.infer(square(), InferenceSettings(detection=False, segmentation=False))
+    assert prediction.detections is None and prediction.mask is None
+    assert prediction.class_probabilities.sum() == pytest.approx(1.0)
+
+
+@given(strategies.integers(1, 700), strategies.integers(1, 700))
+@settings(max_examples=40, deadline=None)
+def test_any_size_is_answered_in_its_own_pixels(engine, height, width):
+    prediction = engine.infer(Frame(np.full((height, width, 3), RED, np.uint8)))
+    assert prediction.mask.shape == (height, width)
+    boxes = prediction.detections.boxes
+    assert (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
+
+
+def test_the_engine_says_where_it_runs(engine):
+    assert (engine.engine_name, engine.device_name, engine.warnings) == ('onnx', 'cpu', ())
+
+
+@without_gpu
+def test_a_device_that_is_not_there_is_stood_in_for_aloud(folder):
+    engine = build_engine(load_checkpoint(folder), EngineConfig(device='cuda:1'))
+    assert engine.device_name == 'cpu'
+    assert len(engine.warnings) == 1 and 'expected an NVIDIA GPU' in engine.warnings[0]
+
+
+@without_gpu
+@pytest.mark.parametrize('device', ['cuda', 'cuda:3'])
+def test_a_device_that_is_required_is_an_error(folder, device):
+    config = EngineConfig(device=device, require_device=True)
+    with pytest.raises(DeviceError, match='expected an NVIDIA GPU') as caught:
+        build_engine(load_checkpoint(folder), config)
+    assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize('content', [b'\0', b'no graph', b'\x08\x08' * 100])
+def test_bytes_that_are_no_graph_are_refused_in_a_line(folder, tmp_path, content):
+    checkpoint = load_checkpoint(folder)
+    save_checkpoint(tmp_path / 'broken', checkpoint.card, content, b'parameters')
+    with pytest.raises(CheckpointError, match='export the weights again') as caught:
+        build_engine(load_checkpoint(tmp_path / 'broken'), EngineConfig(device='cpu'))
+    assert '\n' not in str(caught.value)
+
+
+def test_a_graph_that_does_not_fit_its_card_is_refused(folder, tmp_path):
+    card = json.loads((folder / 'card.json').read_text())
+    card['classes']['detection'] = ['red', 'blue', 'green']
+    misfit = load_checkpoint(_with_card(folder, tmp_path / 'misfit', card))
+    with pytest.raises(CheckpointError, match='from its card'):
+        build_engine(misfit, EngineConfig(device='cpu'))
+
+
+def _with_card(folder, target, card):
+    target.mkdir()
+    for path in folder.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+    (target / 'card.json').write_text(json.dumps(card))
+    return target
+
+
+def test_altered_weights_do_not_run(folder, tmp_path):
+    card = json.loads((folder / 'card.json').read_text())
+    altered = _with_card(folder, tmp_path / 'altered', card)
+    with open(altered / ONNX, 'ab') as file:
+        file.write(b'\0')
+    with pytest.raises(CheckpointError, match='expected sha256'):
+        build_engine(load_checkpoint(altered), EngineConfig(device='cpu'))
+
+
+@pytest.mark.parametrize(('field', 'value'), [
+    ('engine', 'tensorflow'), ('device', 'gpu'), ('device', 'cuda:'), ('num_threads', -1),
+    ('num_threads', 2.0)])
+def test_a_wish_that_is_none_is_refused(field, value):
+    with pytest.raises(ConfigError, match=field):
+        EngineConfig(**{field: value})
+
+
+def test_onnx_on_a_cpu_never_loads_torch(folder):
+    code = f"""
+import sys
+import numpy as np
+from mtl_perception.checkpoint import load_checkpoint
+from mtl_perception.engine import build_engine
+from mtl_perception.frame import Frame
+build_engine(load_checkpoint({str(folder)!r})).infer(Frame(np.zeros((9, 9, 3), np.uint8)))
+print(*(name for name in ('torch', 'rclpy', 'mujoco') if name in sys.modules))
+"""
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert (run.returncode, run.stdout.strip()) == (0, ''), run.stderr
