@@ -1,11 +1,13 @@
-# `make` lists the targets. Variables: PYTHON (3.10 to 3.13), FRAMES, TEST_FRAMES, RECIPE, WEIGHTS.
+# `make` lists the targets. PYTHON chooses the Python (3.10 to 3.13), WEIGHTS a name in weights/,
+# RECIPE a file of config/train/, SPLITS and FRAMES what is rendered.
 
 PYTHON ?= python3
-FRAMES ?= 4000
-TEST_FRAMES ?= 240
-RECIPE ?= config/train/household.yaml
 WEIGHTS ?= household
+RECIPE ?= config/train/household.yaml
+SPLITS ?= train val test test_variants test_heights
+FRAME_COUNT := $(if $(FRAMES),--frames $(FRAMES))
 DATA := datasets/household
+FRESH := datasets/fresh
 
 # A .venv that stands is kept, whatever its Python, unless PYTHON is given.
 SET_UP := @$(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),--any-python)
@@ -21,27 +23,29 @@ setup:  ## .venv with what runs the node (no torch)
 	$(SET_UP)
 
 setup-train:  ## the same, with torch, mujoco and the household assets (5 GB)
-	$(SET_UP) train
+	$(SET_UP) --train
 
 demo: setup  ## watch the robot see: a camera, the node, boxes, mask and class (leaves demo_out/)
 	@$(BIN)/python -m mtl_perception.ros.demo
 
 test:  ## all tests
-	$(SET_UP) train test
+	$(SET_UP) --train --test
 	@$(BIN)/python -m pytest
 
 bench: setup  ## how long a frame takes
 	@$(BIN)/benchmark $(WEIGHTS)
 
-dataset: setup-train  ## render FRAMES household frames into datasets/household
-	@$(BIN)/render_dataset --out $(DATA) --frames $(FRAMES)
+dataset: setup-train  ## render the household splits into datasets/household
+	@for split in $(SPLITS); do \
+	  $(BIN)/render_dataset --out $(DATA) --split $$split $(FRAME_COUNT) || exit; done
 
-train: setup-train  ## train the shipped recipe
-	@$(BIN)/train $(RECIPE)
+train: dataset  ## train the shipped recipe on them
+	@$(BIN)/train $(RECIPE) --data $(DATA)
 
-evaluate: setup-train  ## render the held-out split afresh and score the shipped weights on it
-	@$(BIN)/render_dataset --out $(DATA) --split test --frames $(TEST_FRAMES)
-	@$(BIN)/evaluate $(WEIGHTS) --data $(DATA) --split test
+evaluate: setup-train  ## render the test split afresh and score the shipped weights on it
+	@rm -rf $(FRESH)
+	@$(BIN)/render_dataset --out $(FRESH) --split test $(FRAME_COUNT)
+	@$(BIN)/evaluate $(WEIGHTS) --data $(FRESH) --split test
 
-clean:  ## remove .venv and all that the commands wrote
-	rm -rf .venv .cache build install log demo_out datasets
+clean:  ## remove .venv and what was built; datasets/ and runs/ stay
+	rm -rf .venv .cache build install log demo_out

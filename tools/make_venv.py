@@ -37,6 +37,7 @@ VENV = ROOT / '.venv'
 PYTHON = VENV / 'bin' / 'python'
 LOG = VENV / 'setup.log'
 CACHE = ROOT / '.cache'
+EXTRAS = {'train': 'torch, mujoco and assets (5 GB)', 'test': 'what the tests need'}
 CONSTRAINTS = 'requirements/constraints.txt'
 NUMPY_CONSTRAINT = VENV / 'numpy.txt'
 PIP = [str(PYTHON), '-m', 'pip', '--no-input', 'install', '--progress-bar', 'off',
@@ -108,16 +109,15 @@ def plan(distro, version, extras):
 
     :param distro: name of the sourced ROS distribution, or '' for wheels
     :param version: of Python, such as ``3.11``
-    :param extras: names of further lists in requirements/
+    :param extras: keys of ``EXTRAS``, each a list in requirements/
     """
     lists = ['robot'] if distro else ['runtime', 'ros', 'build']
     sources = [f'requirements/{name}.txt' for name in lists] + [CONSTRAINTS]
     venv = [sys.executable, '-m', 'venv', str(VENV)] + ['--system-site-packages'] * bool(distro)
     requirements = [argument for name in lists for argument in ('-r', f'requirements/{name}.txt')]
     steps = [
-        Step('venv', f'Python {version} environment', venv, sources,
-             [distro, version]),
-        Step('packages', f'packages beside ROS {distro}' if distro else 'ROS 2 Kilted and packages',
+        Step('venv', f'Python {version} environment', venv, sources, [distro, version]),
+        Step('packages', f'packages for ROS {distro}' if distro else 'ROS 2 Kilted and packages',
              [*PIP, *requirements], sources)]
     if not distro:
         steps.append(Step('vision_msgs', 'vision_msgs from msgs/vision_msgs',
@@ -128,8 +128,7 @@ def plan(distro, version, extras):
                       ['setup.py', 'setup.cfg']))
     steps.append(Step('check', 'a look whether it all works', [str(PYTHON), 'tools/check_venv.py'],
                       ['tools/check_venv.py'], [step.digest for step in steps]))
-    steps.extend(Step(extra, {'train': 'torch, mujoco, assets (5 GB)'}.get(extra, f'{extra} tools'),
-                      [*PIP, '-r', f'requirements/{extra}.txt'],
+    steps.extend(Step(extra, EXTRAS[extra], [*PIP, '-r', f'requirements/{extra}.txt'],
                       [f'requirements/{extra}.txt', CONSTRAINTS], [steps[0].digest])
                  for extra in extras)
     return steps
@@ -219,7 +218,9 @@ def advice(tail):
 def main(argv=None):
     """Bring .venv up to date and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
-    parser.add_argument('extras', nargs='*', help='train, test: what to add')
+    for extra, title in EXTRAS.items():
+        parser.add_argument(f'--{extra}', dest='extras', action='append_const', const=extra,
+                            default=[], help=f'add {title}')
     parser.add_argument('--any-python', action='store_true',
                         help='keep a finished .venv whatever its Python')
     arguments = parser.parse_args(argv)
