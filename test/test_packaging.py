@@ -41,6 +41,7 @@ def manifest():
 def test_versions_agree():
     """package.xml, setup.py and the change log speak of one version."""
     version = manifest().findtext('version')
+    assert f"__version__ = '{version}'" in (ROOT / 'mtl_perception/__init__.py').read_text('utf-8')
     assert f"version='{version}'" in (ROOT / 'setup.py').read_text('utf-8')
     heading = re.search(r'^(\d+\.\d+\.\d+) \(\d{4}-\d\d-\d\d\)\n-+$',
                         (ROOT / 'CHANGELOG.rst').read_text('utf-8'), re.MULTILINE)
@@ -171,3 +172,16 @@ def test_the_installed_package_finds_its_weights(installed, tmp_path):
                          env=environment, cwd=str(tmp_path), timeout=60)
     assert run.stdout.strip() == str(installed / 'share/mtl_perception/weights/household'), \
         run.stderr
+
+
+def test_a_prediction_leaves_nothing_in_the_home_folder(tmp_path):
+    """ONNX Runtime's telemetry (a device id, a queue of events) is off before it is imported."""
+    pytest.importorskip('onnxruntime')
+    environment = dict(os.environ, HOME=str(tmp_path))
+    for name in ('ORT_DISABLE_TELEMETRY', 'XDG_CACHE_HOME', 'CI'):
+        environment.pop(name, None)
+    program = 'import mtl_perception.engine, mtl_perception.backends.onnx_backend'
+    subprocess.run([sys.executable, '-c', program], env=environment, cwd=str(ROOT), check=True,
+                   timeout=60)
+    assert list(tmp_path.iterdir()) == [], \
+        "set os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1') before onnxruntime is imported"

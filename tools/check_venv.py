@@ -16,8 +16,9 @@
 import importlib
 import os
 
-# Loopback and no shared memory: a check leaves no trace on the machine or its network.
-os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='OFF', FASTDDS_BUILTIN_TRANSPORTS='UDPv4')
+# No discovery, no shared memory, no device id in the home folder: a check leaves no trace.
+os.environ.update(ROS_AUTOMATIC_DISCOVERY_RANGE='OFF', FASTDDS_BUILTIN_TRANSPORTS='UDPv4',
+                  ORT_DISABLE_TELEMETRY='1')
 
 for module in ('cv2', 'diagnostic_msgs.msg', 'lifecycle_msgs.msg', 'numpy', 'onnxruntime',
                'rcl_interfaces.msg', 'rich', 'rosbags.highlevel', 'sensor_msgs.msg',

@@ -20,7 +20,6 @@ steps whose stamp is missing or other. Nothing is written outside the repository
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -194,6 +193,7 @@ def run_steps(steps, distro, lock):
 @contextlib.contextmanager
 def only_set_up():
     """Wait until no other set-up, nor a step that one left behind, works on .venv."""
+    import fcntl  # Windows has none, and is told so by then
     CACHE.mkdir(exist_ok=True)
     with open(CACHE / 'setup.lock', 'w') as lock:
         try:
@@ -204,6 +204,12 @@ def only_set_up():
         yield lock
 
 
+def refuse(problems):
+    """Print what is missing and return the exit status."""
+    print('\n'.join(f'error: {problem}' for problem in problems), file=sys.stderr)
+    return 2
+
+
 def advice(tail):
     """Return what to do about the end of a failed step's output."""
     if any(sign in tail for sign in ('NewConnectionError', 'name resolution', 'ConnectTimeout',
@@ -211,7 +217,7 @@ def advice(tail):
         return 'pip could not fetch a package: connect to the network (or set PIP_INDEX_URL to ' \
                'a mirror) and run the same command again'
     if 'No space left' in tail:
-        return 'the disk is full: free 2 GB (10 GB for training) and run the same command again'
+        return 'the disk is full: free 2 GB (12 GB for training) and run the same command again'
     return f'the whole output is in {LOG.relative_to(ROOT)}; run the same command again to go on'
 
 
@@ -225,6 +231,8 @@ def main(argv=None):
                         help='keep a finished .venv whatever its Python')
     arguments = parser.parse_args(argv)
     distro = sourced_distro()
+    if os.name != 'posix':
+        return refuse(machine.wheel_problems())
     with only_set_up() as lock:
         version = python_version(arguments.any_python)
         left = steps_left(plan(distro, version, arguments.extras))
@@ -234,8 +242,7 @@ def main(argv=None):
         if left[0].name == 'venv':
             problems = machine.distro_problems(distro) if distro else machine.wheel_problems()
             if problems:
-                print('\n'.join(f'error: {problem}' for problem in problems), file=sys.stderr)
-                return 2
+                return refuse(problems)
         began = time.monotonic()
         run_steps(left, distro, lock)
     print(f'.venv is ready ({time.monotonic() - began:.0f} s)', flush=True)
