@@ -13,4 +13,10 @@
 # limitations under the License.
 """One network, three answers: detections, a segmentation mask and an image class."""
 
+import os
+
+# ONNX Runtime would leave a device id and a queue of events in the home folder; it looks at this
+# when it is imported.
+os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+
 __version__ = '0.1.0'

@@ -174,14 +174,16 @@ def test_the_installed_package_finds_its_weights(installed, tmp_path):
         run.stderr
 
 
-def test_a_prediction_leaves_nothing_in_the_home_folder(tmp_path):
+@pytest.mark.parametrize('module', ['backends.onnx_backend', 'export'])
+def test_nothing_is_left_in_the_home_folder(module, tmp_path):
     """ONNX Runtime's telemetry (a device id, a queue of events) is off before it is imported."""
     pytest.importorskip('onnxruntime')
+    if module == 'export':
+        pytest.importorskip('torch')
     environment = dict(os.environ, HOME=str(tmp_path))
     for name in ('ORT_DISABLE_TELEMETRY', 'XDG_CACHE_HOME', 'CI'):
         environment.pop(name, None)
-    program = 'import mtl_perception.engine, mtl_perception.backends.onnx_backend'
-    subprocess.run([sys.executable, '-c', program], env=environment, cwd=str(ROOT), check=True,
-                   timeout=60)
+    subprocess.run([sys.executable, '-c', f'import mtl_perception.{module}'], env=environment,
+                   cwd=str(ROOT), check=True, timeout=60)
     assert list(tmp_path.iterdir()) == [], \
         "set os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1') before onnxruntime is imported"

@@ -27,10 +27,6 @@ BACKENDS = {
 }
 
 
-# ONNX Runtime would leave a device id and a queue of events in the home folder; it looks at this
-# when it is imported.
-os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
-
 # A desktop or server driver, a Jetson, WSL. Looking here costs nothing, asking a library would
 # load gigabytes of it on a robot that has no GPU.
 NVIDIA_DEVICES = ('/dev/nvidiactl', '/dev/nvhost-gpu', '/dev/nvgpu', '/dev/dxg')

@@ -97,7 +97,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from mtl_perception.checkpoint import load_checkpoint
     from mtl_perception.engine import build_engine
     from mtl_perception.prediction_folder import PredictionFolder
-    from rich.progress import track
+    from tqdm import tqdm
     settings = InferenceSettings(score_threshold=arguments.score_threshold)
     config = EngineConfig(arguments.engine, arguments.device, arguments.threads)
     sources = _named_sources(arguments.input)
@@ -109,7 +109,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     frames = islice(_frames(sources, arguments.topic, problems), arguments.max_frames or None)
     # Of videos and bags nobody knows the length before they are read.
     total = len(sources) if len(sources) > 1 else None
-    for name, frame in track(frames, 'predicting', total=total):
+    for name, frame in tqdm(frames, 'predicting', total=total, unit='frame'):
         prediction = engine.infer(frame, settings)
         folder.add(name, frame, prediction)
         tally.add(prediction)
