@@ -1,5 +1,5 @@
 # `make` lists the targets. PYTHON chooses the Python (3.10 to 3.13), WEIGHTS a name in weights/,
-# RECIPE a file of config/train/, SPLITS and FRAMES what is rendered.
+# RECIPE a file of config/train/, SPLITS and FRAMES what is rendered, SPLIT what is scored.
 
 PYTHON ?= python3
 WEIGHTS ?= household
@@ -7,6 +7,7 @@ RECIPE ?= config/train/household.yaml
 SPLITS ?= train val test test_variants test_heights
 FRAME_COUNT := $(if $(FRAMES),--frames $(FRAMES))
 DATA := datasets/household
+SPLIT ?= test
 FRESH := datasets/fresh
 
 # A .venv that stands is kept, whatever its Python, unless PYTHON is given.
@@ -42,10 +43,10 @@ dataset: setup-train  ## render the household splits into datasets/household
 train: dataset  ## train the shipped recipe on them
 	@$(BIN)/train $(RECIPE) --data $(DATA)
 
-evaluate: setup-train  ## render the test split afresh and score the shipped weights on it
+evaluate: setup-train  ## render a held-out SPLIT afresh and score the shipped weights on it
 	@rm -rf $(FRESH)
-	@$(BIN)/render_dataset --out $(FRESH) --split test $(FRAME_COUNT)
-	@$(BIN)/evaluate $(WEIGHTS) --data $(FRESH) --split test
+	@$(BIN)/render_dataset --out $(FRESH) --split $(SPLIT) $(FRAME_COUNT)
+	@$(BIN)/evaluate $(WEIGHTS) --data $(FRESH) --split $(SPLIT)
 
 clean:  ## remove .venv and what was built; datasets/ and runs/ stay
 	rm -rf .venv .cache build install log demo_out

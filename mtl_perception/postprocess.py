@@ -110,16 +110,18 @@ class Postprocessor:
         """
         Return the boxes that stay after threshold and per-class non-maximum suppression.
 
-        A cell's score for a class is the geometric mean of class and quality probability.
+        A cell says its most probable class (second guesses cost more precision than they bring
+        recall); its score is the geometric mean of class and quality probability.
         """
         layout = self._layout
         quality = _sigmoid(prediction[layout.quality_channel])
         # The score is at most the root of the quality: most cells need no class scores at all.
         cells = np.flatnonzero(quality >= settings.score_threshold ** 2)
-        scores = np.sqrt(quality[cells] * _sigmoid(prediction[layout.detection_channels, cells]))
-        classes, picks = np.nonzero(scores >= settings.score_threshold)
-        scores = scores[classes, picks]
-        cells = cells[picks]
+        logits = prediction[layout.detection_channels, cells]
+        classes = logits.argmax(axis=0)
+        scores = np.sqrt(quality[cells] * _sigmoid(logits.max(axis=0)))
+        sure = scores >= settings.score_threshold
+        cells, classes, scores = cells[sure], classes[sure], scores[sure]
         if len(scores) > MAX_CANDIDATES:
             best = np.argpartition(-scores, MAX_CANDIDATES)[:MAX_CANDIDATES]
             classes, cells, scores = classes[best], cells[best], scores[best]

@@ -90,7 +90,7 @@ def test_a_wrong_class_is_wrong(truths):
 
 
 def test_shifted_boxes_lose_the_strict_thresholds():
-    """IoU 9/11 = 0.818 passes the seven thresholds from 0.50 to 0.80 and fails three."""
+    """An IoU of 9/11 = 0.818 passes the seven thresholds from 0.50 to 0.80 and fails three."""
     truth = Objects(np.array([[0, 0, 100, 100]], np.float32), np.array([1]), np.array([False]))
     found = Detections(np.array([[10, 0, 110, 100]], np.float32), np.ones(1, np.float32),
                        np.array([1]))

@@ -75,7 +75,7 @@ def test_everything_is_read(root):
 
 
 def test_a_box_is_what_its_mask_shows(root):
-    """VOC's inclusive pixels from 1 and the mask's pixels from 0 mean the same place."""
+    """The inclusive pixels of VOC from 1 and the mask's pixels from 0 mean the same place."""
     sample = VocDataset(root, 'test', CLASSES)[0]
     rows, columns = np.nonzero(sample.mask == 1)
     np.testing.assert_array_equal(
