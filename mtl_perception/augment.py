@@ -22,9 +22,8 @@ from dataclasses import dataclass, replace
 from typing import Callable, Sequence, Tuple
 
 import cv2
-import numpy as np
-
 from mtl_perception.data.sample import Sample
+import numpy as np
 
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
 

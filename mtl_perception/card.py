@@ -179,7 +179,7 @@ class FileDigest:
     """
 
     sha256: str
-    bytes: int
+    bytes: int  # noqa: A003 the name in card.json
 
     def __post_init__(self):
         """Check the digest's form."""
@@ -208,7 +208,7 @@ class Card:
 
     name: str
     architecture: Architecture
-    input: ImageInput
+    input: ImageInput  # noqa: A003 the name in card.json
     classes: ClassNames
     files: Mapping[str, FileDigest] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)

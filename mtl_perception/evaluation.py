@@ -16,8 +16,6 @@
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
-import numpy as np
-
 from mtl_perception.card import Card
 from mtl_perception.checkpoint import (
     Checkpoint, ONNX, SAFETENSORS, save_checkpoint, verified_bytes)
@@ -27,6 +25,7 @@ from mtl_perception.frame import Frame
 from mtl_perception.metrics import (
     accuracy, average_precision, confusion_matrix, intersection_over_union, mean_iou, Objects)
 from mtl_perception.prediction import Detections, Prediction
+import numpy as np
 
 SETTINGS = InferenceSettings(score_threshold=0.05)
 """Low, so that the whole precision-recall curve is seen."""

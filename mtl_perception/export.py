@@ -17,18 +17,17 @@ import io
 from pathlib import Path
 import warnings
 
+from mtl_perception.backends.torch_backend import load_network
+from mtl_perception.card import Card
+from mtl_perception.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mtl_perception.errors import ExportError
+from mtl_perception.network.deploy import DeployNetwork
 import numpy as np
 import onnx
 import onnxruntime
 from safetensors.torch import save
 import torch
 from torch import nn
-
-from mtl_perception.backends.torch_backend import load_network
-from mtl_perception.card import Card
-from mtl_perception.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from mtl_perception.errors import ExportError
-from mtl_perception.network.deploy import DeployNetwork
 
 OPSET = 17
 TOLERANCE = 1e-3

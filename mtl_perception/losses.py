@@ -16,14 +16,13 @@
 from dataclasses import dataclass
 from typing import Dict, Sequence
 
+from mtl_perception.assignment import assign, Assignment
+from mtl_perception.card import HeadLayout
+from mtl_perception.postprocess import cell_centres, ltrb_to_xyxy
 import torch
 from torch import nn
 import torch.nn.functional as F
 from torchvision.ops import generalized_box_iou_loss
-
-from mtl_perception.assignment import assign, Assignment
-from mtl_perception.card import HeadLayout
-from mtl_perception.postprocess import cell_centres, ltrb_to_xyxy
 
 IGNORE = 255
 """Mask value of a pixel without a label."""

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Sequence, Tuple
 
 from faster_coco_eval import COCO, COCOeval_faster
-import numpy as np
-
 from mtl_perception.prediction import Detections, UNLABELLED
+import numpy as np
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,8 @@ import math
 from pathlib import Path
 from typing import Any, Dict, Mapping, Tuple
 
-import yaml
-
 from mtl_perception.errors import ConfigError
+import yaml
 
 
 def _require(condition: bool, name: str, expected: str, value: Any) -> None:

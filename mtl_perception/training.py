@@ -22,11 +22,6 @@ import time
 from typing import Any, Dict, List, Mapping, Tuple
 
 import cv2
-import torch
-from torch import nn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
-
 from mtl_perception.augment import Augmentation, ColourJitter, Degrade, HorizontalFlip, RandomView
 from mtl_perception.backends.torch_backend import TorchBackend
 from mtl_perception.card import Architecture, Card, ImageInput
@@ -43,6 +38,10 @@ from mtl_perception.network import build_network, NETWORKS
 from mtl_perception.network.deploy import DeployNetwork
 from mtl_perception.plots import plot_run
 from mtl_perception.recipe import Recipe, recipe_from_mapping, recipe_to_json
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
 
 LABELS = {'household': HOUSEHOLD_NAMES}
 STATE = 'state.pt'

@@ -16,10 +16,9 @@
 from pathlib import Path
 
 import cv2
+from mtl_perception.household.classes import OBJECT_CLASSES, PLACES
 import numpy as np
 from PIL import Image
-
-from mtl_perception.household.classes import OBJECT_CLASSES, PLACES
 
 FOLDERS = ('JPEGImages', 'Annotations', 'SegmentationClass', 'ImageSets/Main',
            'ImageSets/Classification')

@@ -13,12 +13,11 @@
 # limitations under the License.
 """Cells are given to objects as the rule says."""
 
+from mtl_perception.assignment import assign, pairwise_iou
+from mtl_perception.postprocess import cell_centres
 import numpy as np
 import pytest
 import torch
-
-from mtl_perception.assignment import assign, pairwise_iou
-from mtl_perception.postprocess import cell_centres
 
 STRIDES = (8, 16, 32)
 SIZE = 128

@@ -14,14 +14,13 @@
 """Labels stay true whatever is done to the picture."""
 
 from hypothesis import given, settings, strategies
-import numpy as np
-import pytest
-
 from mtl_perception.augment import (
     apply_all, ColourJitter, cut, Degrade, flip, HorizontalFlip, RandomView)
 from mtl_perception.data.batches import collate, encode
 from mtl_perception.data.sample import Sample
 from mtl_perception.preprocess import Letterbox
+import numpy as np
+import pytest
 
 
 def square_sample(x=60, y=40, side=30, height=120, width=160):

@@ -19,11 +19,6 @@ from pathlib import Path
 import subprocess
 import sys
 
-import numpy as np
-import pytest
-from squares import write_squares
-import torch
-
 from mtl_perception.backends.torch_backend import TorchBackend
 from mtl_perception.card import Architecture, Card, ImageInput
 from mtl_perception.cli import evaluate as evaluate_command
@@ -35,6 +30,10 @@ from mtl_perception.evaluation import evaluate, HEADLINE, headline, metrics_to_j
 from mtl_perception.export import deployed, export
 from mtl_perception.network import build_network
 from mtl_perception.prediction import Detections, Prediction
+import numpy as np
+import pytest
+from squares import write_squares
+import torch
 
 CARD = Card('squares', Architecture('unified', (8, 16, 32), {'width': 16}), ImageInput(96, 96),
             HOUSEHOLD_NAMES)

@@ -16,12 +16,6 @@
 from dataclasses import replace
 import json
 
-import numpy as np
-import onnx
-import pytest
-import torch
-from torch import nn
-
 from mtl_perception.card import Architecture, Card, ClassNames, ImageInput
 from mtl_perception.checkpoint import load_checkpoint
 from mtl_perception.cli import export as export_command
@@ -31,6 +25,11 @@ from mtl_perception.errors import ExportError
 from mtl_perception.export import export, largest_difference, onnx_bytes, TOLERANCE
 from mtl_perception.frame import Frame
 from mtl_perception.network import build_network, NETWORKS
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
 
 CLASSES = ClassNames(('a', 'b'), ('background', 'a', 'b'), ('x', 'y', 'z'))
 

@@ -16,13 +16,12 @@
 from dataclasses import replace
 import math
 
-import pytest
-import torch
-
 from mtl_perception.card import HeadLayout
 from mtl_perception.losses import (
     dice_loss, LossWeights, MultiTaskLoss, quality_focal_loss, Targets)
 from mtl_perception.postprocess import cell_centres
+import pytest
+import torch
 
 LAYOUT = HeadLayout(detection=2, segmentation=3, classification=4)
 STRIDES = (8, 16, 32)

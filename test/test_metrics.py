@@ -13,12 +13,11 @@
 # limitations under the License.
 """Figures that cannot lie: bounds, known values, and what random answers get."""
 
-import numpy as np
-import pytest
-
 from mtl_perception.metrics import (
     accuracy, average_precision, confusion_matrix, intersection_over_union, mean_iou, Objects)
 from mtl_perception.prediction import Detections
+import numpy as np
+import pytest
 
 CLASSES = 3
 

@@ -165,3 +165,11 @@ def test_values_that_are_no_numbers_do_not_escape(value):
     tensor[0, cell] = value
     found = Postprocessor(CARD).detections(tensor, transform_for(256, 256), SETTINGS)
     assert np.isfinite(found.boxes).all()
+
+
+def test_a_cell_says_one_class():
+    tensor = silent_tensor()
+    cell = put_box(tensor, (40, 40, 100, 100), 2, 0.9)
+    tensor[LAYOUT.detection_channels, cell] = 1.0, 3.0, 2.0
+    found = Postprocessor(CARD).detections(tensor, transform_for(256, 256), SETTINGS)
+    assert found.class_ids.tolist() == [2]

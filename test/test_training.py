@@ -22,11 +22,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-from squares import write_squares
-import torch
-import yaml
-
 from mtl_perception.checkpoint import load_checkpoint
 from mtl_perception.cli import export as export_command
 from mtl_perception.cli import train as train_command
@@ -35,6 +30,10 @@ from mtl_perception.errors import ConfigError
 from mtl_perception.recipe import (
     Augmentation, load_recipe, Recipe, recipe_from_mapping, recipe_to_json, Resolution)
 from mtl_perception.training import card_of, loss_weights_of, RunFolder, train, Trainer
+import pytest
+from squares import write_squares
+import torch
+import yaml
 
 RECIPE = Recipe(
     name='squares', network='unified', labels='household', validation_frames=4, input_side=96,

@@ -14,15 +14,14 @@
 """Reading VOC's layout, and refusing what is none."""
 
 import cv2
-import numpy as np
-from PIL import Image
-import pytest
-
 from mtl_perception.card import ClassNames
 from mtl_perception.data.folders import (
     ClassificationDataset, list_class_csv, list_class_folders)
 from mtl_perception.data.voc import VocDataset
 from mtl_perception.errors import DatasetError
+import numpy as np
+from PIL import Image
+import pytest
 
 CLASSES = ClassNames(('mug', 'plate'), ('background', 'mug', 'plate'), ('kitchen', 'floor'))
 

@@ -15,11 +15,10 @@
 
 from types import SimpleNamespace
 
-import numpy as np
-from PIL import Image
-
 from mtl_perception.data.voc import read_annotation, read_mask
 from mtl_perception.data.voc_writer import voc_palette, write_annotation, write_mask
+import numpy as np
+from PIL import Image
 
 
 def test_palette_is_the_challenges():

@@ -16,13 +16,12 @@
 from dataclasses import dataclass
 from typing import Callable, Sequence, Tuple
 
-import numpy as np
-import torch
-
 from mtl_perception.augment import apply_all, Augmentation
 from mtl_perception.data.sample import Sample
 from mtl_perception.losses import IGNORE, MASK_STRIDE, NO_CLASS, Targets
 from mtl_perception.preprocess import Letterbox
+import numpy as np
+import torch
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Optional
 
 import cv2
-import numpy as np
-
 from mtl_perception.errors import DatasetError
+import numpy as np
 
 
 @dataclass(frozen=True, eq=False)

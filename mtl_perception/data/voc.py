@@ -25,12 +25,11 @@ from pathlib import Path
 from typing import Dict, List, Optional, Tuple
 import xml.etree.ElementTree as ElementTree
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
 from mtl_perception.card import ClassNames
 from mtl_perception.data.sample import read_picture, Sample
 from mtl_perception.errors import DatasetError
+import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 
 def _folder(path: Path) -> Path:

@@ -17,9 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
-import numpy as np
-
 from mtl_perception.errors import DatasetError
+import numpy as np
 
 _TEXTURE_SIDE = 512
 _SMALLEST_CELL = 0.0008  # metres; under a pixel at the nearest camera

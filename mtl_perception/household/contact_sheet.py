@@ -17,11 +17,10 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
-import numpy as np
-from PIL import Image
-
 from mtl_perception.data.voc_writer import voc_palette
 from mtl_perception.prediction import BACKGROUND
+import numpy as np
+from PIL import Image
 
 _TILE = 320
 _COLUMNS = 6

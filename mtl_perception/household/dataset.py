@@ -23,14 +23,13 @@ from pathlib import Path
 import time
 
 import cv2
-from tqdm import tqdm
-
 from mtl_perception.data.voc_writer import write_annotation, write_atomically, write_mask
 from mtl_perception.errors import DatasetError
 from mtl_perception.household.classes import OBJECT_CLASSES, PLACES
 from mtl_perception.household.objects import HELD_OUT_VARIANTS
 from mtl_perception.household.scene import draw_place
 from mtl_perception.household.splits import Split, SPLITS
+from tqdm import tqdm
 
 GENERATOR_VERSION = 2
 _CHUNK = 8

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 from typing import Optional
 
 import cv2
-import numpy as np
-
 from mtl_perception.household.objects import Asset
+import numpy as np
 
 _PATIENCE = 40
 _GAP = 0.002

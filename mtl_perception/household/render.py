@@ -18,9 +18,6 @@ from pathlib import Path
 from typing import Tuple
 
 import cv2
-import mujoco
-import numpy as np
-
 from mtl_perception.errors import DeviceError
 from mtl_perception.household.classes import ARRANGEMENTS, OBJECT_CLASSES
 from mtl_perception.household.objects import ASSETS
@@ -29,6 +26,8 @@ from mtl_perception.household.scene import Camera, draw_scene, Scene, Sensor
 from mtl_perception.household.splits import Split
 from mtl_perception.household.world import HIDDEN_GROUP, load_world
 from mtl_perception.prediction import BACKGROUND, UNLABELLED
+import mujoco
+import numpy as np
 
 _SHOWN_GROUP = 1
 _FEWEST_PIXELS = 30

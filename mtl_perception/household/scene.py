@@ -20,13 +20,12 @@ The same pair gives the same scene in any process and order; nothing else enters
 from dataclasses import dataclass
 from typing import Tuple
 
-import numpy as np
-
 from mtl_perception.household.classes import ARRANGEMENTS, MATERIALS, OBJECT_CLASSES
 from mtl_perception.household.objects import ASSETS, ASSETS_BY_NAME
 from mtl_perception.household.places import PLACES_BY_NAME
 from mtl_perception.household.placing import Laid, lay
 from mtl_perception.household.splits import CameraRange, Split
+import numpy as np
 
 PRIMITIVES = ('box', 'cylinder', 'sphere', 'capsule')
 _CAMERA_PATIENCE = 60

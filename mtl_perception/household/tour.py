@@ -17,13 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import numpy as np
-from tqdm import tqdm
-
 from mtl_perception.errors import DatasetError
 from mtl_perception.household.render import HouseholdRenderer
 from mtl_perception.household.scene import Camera, from_focus, Light, look_at, Scene, Sensor
 from mtl_perception.household.splits import Split, SPLITS
+import numpy as np
+from tqdm import tqdm
 
 _STOPS = ('kitchen', 'living_room', 'study', 'coffee_table_blue', 'tabletop')
 _OBJECTS = (5, 8)

@@ -22,13 +22,12 @@ import os
 from pathlib import Path
 import shutil
 
-import mujoco
-
 from mtl_perception.household.assets import assets_folder, shrink_mesh, shrink_texture
 from mtl_perception.household.classes import ARRANGEMENTS, MATERIALS
 from mtl_perception.household.objects import ASSETS
 from mtl_perception.household.places import PLACES_BY_NAME
 from mtl_perception.household.scene import PRIMITIVES
+import mujoco
 
 WORLD_VERSION = 3
 HIDDEN_GROUP = 5

@@ -13,12 +13,11 @@
 # limitations under the License.
 """Torch modules; no files are read or written here."""
 
-from torch import nn
-
 from mtl_perception.card import Card
 from mtl_perception.errors import CheckpointError
 from mtl_perception.network.report import ReportNetwork
 from mtl_perception.network.unified import UnifiedNetwork
+from torch import nn
 
 NETWORKS = {'report': ReportNetwork, 'unified': UnifiedNetwork}
 

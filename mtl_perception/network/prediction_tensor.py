@@ -16,11 +16,10 @@
 import math
 from typing import Sequence
 
+from mtl_perception.card import HeadLayout
 import torch
 from torch import nn
 import torch.nn.functional as F
-
-from mtl_perception.card import HeadLayout
 
 PRIOR_PROBABILITY = 0.01
 """Score that an untrained network gives every cell, so that background does not swamp the loss."""

@@ -15,13 +15,12 @@
 
 from typing import Dict
 
+from mtl_perception.card import HeadLayout
+from mtl_perception.network.prediction_tensor import flatten_levels
 import torch
 from torch import nn
 import torch.nn.functional as F
 from torchvision.models import mobilenet_v3_small
-
-from mtl_perception.card import HeadLayout
-from mtl_perception.network.prediction_tensor import flatten_levels
 
 
 class ReportNetwork(nn.Module):

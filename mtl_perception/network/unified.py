@@ -15,13 +15,12 @@
 
 from typing import List, Sequence
 
+from mtl_perception.card import HeadLayout
+from mtl_perception.network.prediction_tensor import flatten_levels, start_from_prior
 import torch
 from torch import nn
 import torch.nn.functional as F
 from torchvision.models import mobilenet_v3_small
-
-from mtl_perception.card import HeadLayout
-from mtl_perception.network.prediction_tensor import flatten_levels, start_from_prior
 
 TAPS = (3, 8, 12)
 TAP_CHANNELS = (24, 48, 576)

@@ -16,11 +16,10 @@
 from itertools import combinations
 
 import cv2
-import numpy as np
-import pytest
-
 from mtl_perception.household.objects import ASSETS_BY_NAME
 from mtl_perception.household.placing import lay, outline_distance, resting_rotation
+import numpy as np
+import pytest
 
 HEIGHT = 0.8
 AREA = np.array([-0.3, -0.3, 0.3, 0.3])

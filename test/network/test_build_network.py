@@ -15,14 +15,13 @@
 
 from dataclasses import replace
 
-import numpy as np
-import pytest
-import torch
-
 from mtl_perception.card import Architecture, Card, ClassNames, ImageInput
 from mtl_perception.errors import CheckpointError
 from mtl_perception.network import build_network, NETWORKS
 from mtl_perception.network.deploy import DeployNetwork
+import numpy as np
+import pytest
+import torch
 
 CARD = Card('small', Architecture('unified', (8, 16, 32)), ImageInput(64, 96),
             ClassNames(('a', 'b'), ('background', 'a', 'b'), ('x', 'y', 'z')))

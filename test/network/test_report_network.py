@@ -13,11 +13,10 @@
 # limitations under the License.
 """Every shape row of the report is a row here."""
 
-import pytest
-import torch
-
 from mtl_perception.card import HeadLayout
 from mtl_perception.network.report import ReportNetwork
+import pytest
+import torch
 
 LAYOUT = HeadLayout(detection=20, segmentation=21, classification=30)
 

@@ -13,12 +13,11 @@
 # limitations under the License.
 """Size, cost and wiring of the pyramid network."""
 
+from mtl_perception.card import HeadLayout
+from mtl_perception.network.unified import UnifiedNetwork
 import pytest
 import torch
 from torch import nn
-
-from mtl_perception.card import HeadLayout
-from mtl_perception.network.unified import UnifiedNetwork
 
 LAYOUT = HeadLayout(detection=20, segmentation=21, classification=30)
 
