@@ -109,7 +109,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     frames = islice(_frames(sources, arguments.topic, problems), arguments.max_frames or None)
     # Of videos and bags nobody knows the length before they are read.
     total = len(sources) if len(sources) > 1 else None
-    for name, frame in tqdm(frames, 'predicting', total=total, unit='frame'):
+    for name, frame in tqdm(frames, 'predicting', total=total, unit='frame', delay=0.5):
         prediction = engine.infer(frame, settings)
         folder.add(name, frame, prediction)
         tally.add(prediction)

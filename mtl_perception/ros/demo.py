@@ -146,7 +146,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--rate', type=float, default=10.0, help='pictures a second')
     parser.add_argument('--lines', action='store_true',
                         help='print a line every three seconds, as without a terminal')
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell script's background jobs begin with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         _end_on(number)
     return run_command(_demo, parser, argv)
 
