@@ -48,6 +48,7 @@ def load_world(cache: Path) -> mujoco.MjModel:
 
     :raises DatasetError: if the asset packages are not installed
     """
+    cache = cache.resolve()  # MuJoCo looks for relative files beside the scene, not here
     file = cache / f'world_{WORLD_VERSION}_mujoco_{mujoco.__version__}.mjb'
     if not file.exists():
         cache.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,8 @@
 """The renderer: same bytes in any process, exact labels, nothing shown that is held out."""
 
 from dataclasses import replace
+import os
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -37,7 +39,9 @@ SIDE = 128
 @pytest.fixture(scope='module')
 def renderer(tmp_path_factory):
     """Return a small renderer; compiling its world takes most of this file's time."""
-    renderer = HouseholdRenderer(tmp_path_factory.mktemp('world'), SIDE, SIDE)
+    # By a relative path, as `make dataset` does.
+    cache = Path(os.path.relpath(tmp_path_factory.mktemp('world')))
+    renderer = HouseholdRenderer(cache, SIDE, SIDE)
     yield renderer
     renderer.close()
 
@@ -46,7 +50,7 @@ def renderer(tmp_path_factory):
 def rendered(renderer, tmp_path_factory):
     """Return a folder with four frames rendered by two processes."""
     out = tmp_path_factory.mktemp('two_workers')
-    (out / '.cache').symlink_to(renderer.cache)
+    (out / '.cache').symlink_to(renderer.cache.resolve())
     render_split(RenderRequest(out, 'smoke', 4, SIDE, SIDE), workers=2)
     return out
 
@@ -59,7 +63,7 @@ def contents(out):
 
 def test_same_seed_and_index_give_the_same_bytes(renderer, rendered, tmp_path):
     """Neither the number of processes nor the order matters; a resumed run fills the gap."""
-    (tmp_path / '.cache').symlink_to(renderer.cache)
+    (tmp_path / '.cache').symlink_to(renderer.cache.resolve())
     request = RenderRequest(tmp_path, 'smoke', 4, SIDE, SIDE)
     render_split(request, workers=1)
     first = contents(tmp_path)
