@@ -23,11 +23,11 @@ from typing import Callable, Sequence, Tuple
 
 import cv2
 from mtl_perception.data.sample import Sample
+from mtl_perception.prediction import UNLABELLED
 import numpy as np
 
 Augmentation = Callable[[Sample, np.random.Generator], Sample]
 
-UNLABELLED = 255
 MIN_VISIBLE = 0.25
 """An object of which a crop leaves a smaller part is neither asked for nor punished."""
 

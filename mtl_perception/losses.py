@@ -19,13 +19,11 @@ from typing import Dict, Sequence
 from mtl_perception.assignment import assign, Assignment
 from mtl_perception.card import HeadLayout
 from mtl_perception.postprocess import cell_centres, ltrb_to_xyxy
+from mtl_perception.prediction import UNLABELLED
 import torch
 from torch import nn
 import torch.nn.functional as F
 from torchvision.ops import generalized_box_iou_loss
-
-IGNORE = 255
-"""Mask value of a pixel without a label."""
 
 NO_CLASS = -1
 """Image class of a sample without one."""
@@ -97,8 +95,8 @@ def dice_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     :param masks: int64 ``[B, H, W]``, 255 where unlabelled
     :return: scalar; 0 where no foreground class is present
     """
-    labelled = (masks != IGNORE).unsqueeze(1)
-    truth = F.one_hot(masks.where(masks != IGNORE, 0), logits.shape[1]).permute(0, 3, 1, 2)
+    labelled = (masks != UNLABELLED).unsqueeze(1)
+    truth = F.one_hot(masks.where(masks != UNLABELLED, 0), logits.shape[1]).permute(0, 3, 1, 2)
     truth = (truth * labelled)[:, 1:].float()
     probability = (logits.softmax(dim=1) * labelled)[:, 1:]
     overlap = (probability * truth).sum(dim=(0, 2, 3))
@@ -190,9 +188,9 @@ class MultiTaskLoss(nn.Module):
         logits = F.interpolate(logits, size=masks.shape[-2:], mode='bilinear',
                                align_corners=False)
         masks = masks.long()
-        labelled = (masks != IGNORE).sum().clamp(min=1)
-        entropy = F.cross_entropy(logits, masks, ignore_index=IGNORE, reduction='sum') / labelled
-        return {'segmentation': entropy, 'dice': dice_loss(logits, masks)}
+        labelled = (masks != UNLABELLED).sum().clamp(min=1)
+        entropy = F.cross_entropy(logits, masks, ignore_index=UNLABELLED, reduction='sum')
+        return {'segmentation': entropy / labelled, 'dice': dice_loss(logits, masks)}
 
     def _classification(self, prediction, image_classes, height, width):
         cells = (height // self.strides[-1]) * (width // self.strides[-1])

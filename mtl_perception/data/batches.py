@@ -18,7 +18,8 @@ from typing import Callable, Sequence, Tuple
 
 from mtl_perception.augment import apply_all, Augmentation
 from mtl_perception.data.sample import Sample
-from mtl_perception.losses import IGNORE, MASK_STRIDE, NO_CLASS, Targets
+from mtl_perception.losses import MASK_STRIDE, NO_CLASS, Targets
+from mtl_perception.prediction import UNLABELLED
 from mtl_perception.preprocess import Letterbox
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class Encoded:
 def encode(sample: Sample, letterbox: Letterbox) -> Encoded:
     """Return ``sample`` as the network sees it through ``letterbox``."""
     image, transform = letterbox(sample.image)
-    mask = np.full((letterbox.height // MASK_STRIDE, letterbox.width // MASK_STRIDE), IGNORE,
+    mask = np.full((letterbox.height // MASK_STRIDE, letterbox.width // MASK_STRIDE), UNLABELLED,
                    np.uint8)
     if sample.mask is not None:
         scale = transform.scale

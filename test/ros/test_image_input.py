@@ -13,8 +13,10 @@
 # limitations under the License.
 """Where the node listens, with what quality of service, and what it says of silence."""
 
+from pathlib import Path
+
 from mtl_perception.ros.image_input import (
-    choose_reliability, explain_silence, image_topic, Offer, TYPE_NAMES)
+    choose_reliability, explain_silence, image_topic, LARGE_DATA, Offer, TYPE_NAMES)
 import pytest
 from rclpy.node import Node
 
@@ -72,3 +74,8 @@ def test_the_topic_follows_remappings(client, rules, transport, expected):
         assert image_topic(node, transport) == expected
     finally:
         node.destroy_node()
+
+
+def test_the_launch_file_sets_the_transports_that_the_node_advises():
+    launch_file = Path(__file__).resolve().parents[2] / 'launch' / 'perception.launch.py'
+    assert f'LARGE_DATA = {LARGE_DATA!r}\n' in launch_file.read_text()
