@@ -116,12 +116,18 @@ class RandomView:
         objects grow, above 1 they shrink and a grey border appears
     :param aspects: width over height, one is drawn each time
     :param probability: of doing so at all
+    :param aimed: probability that the window is laid so that it shows a certain object; a small
+        window anywhere mostly shows none
+    :param place_zoom: smallest zoom at which the image class still holds: a picture of one mug
+        says nothing of the room
     :param grey: of the border, 0 to 255
     """
 
     zoom: Tuple[float, float] = (0.6, 1.5)
-    aspects: Tuple[float, ...] = (1.0, 1.0, 4.0 / 3.0, 16.0 / 9.0)
+    aspects: Tuple[float, ...] = (1.0, 1.0, 1.0, 4.0 / 3.0, 16.0 / 9.0)
     probability: float = 0.9
+    aimed: float = 0.0
+    place_zoom: float = 0.0
     grey: int = 114
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
@@ -130,13 +136,134 @@ class RandomView:
             return sample
         rows, columns = sample.image.shape[:2]
         aspect = self.aspects[rng.integers(len(self.aspects))]
-        longer = max(rows, columns) * np.exp(rng.uniform(*np.log(self.zoom)))
+        zoom = np.exp(rng.uniform(*np.log(self.zoom)))
+        longer = max(rows, columns) * zoom
         width = max(1, round(longer * min(1.0, aspect)))
         height = max(1, round(longer / max(1.0, aspect)))
         # Where the window is smaller it stays inside; where it is larger it holds the picture.
-        x, y = (round(rng.uniform(min(0, spare), max(0, spare)))
-                for spare in (columns - width, rows - height))
-        return cut(sample, x, y, width, height, self.grey)
+        spans = [[min(0, spare), max(0, spare)] for spare in (columns - width, rows - height)]
+        if sample.boxes is not None and len(sample.boxes) and rng.random() < self.aimed:
+            box = sample.boxes[rng.integers(len(sample.boxes))]
+            for span, centre, side in zip(spans, (box[:2] + box[2:]) / 2, (width, height)):
+                low, high = np.clip([centre - 0.85 * side, centre - 0.15 * side], *span)
+                span[:] = low, high
+        x, y = (round(rng.uniform(*span)) for span in spans)
+        window = cut(sample, x, y, width, height, self.grey)
+        return replace(window, image_class=None) if zoom < self.place_zoom else window
+
+
+@dataclass(frozen=True, eq=False)
+class CopyPaste:
+    """
+    Paste objects of another sample, cut out along its mask (Ghiasi et al. 2021).
+
+    Rendered or photographed frames are mostly empty; every pasted object is one more to learn
+    from, and hides others as clutter does. The image class stays that of the sample.
+
+    :param dataset: of samples to take objects from; those without boxes or mask give none
+    :param probability: of doing so at all
+    :param most: largest number of objects pasted
+    :param scale: range of their size over the size they were seen at
+    """
+
+    dataset: Sequence[Sample]
+    probability: float = 0.5
+    most: int = 6
+    scale: Tuple[float, float] = (0.7, 1.4)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return the sample with more objects in it; unchanged if it lacks boxes or mask."""
+        if sample.boxes is None or sample.mask is None or rng.random() >= self.probability:
+            return sample
+        giver = self.dataset[int(rng.integers(len(self.dataset)))]
+        if giver.boxes is None or giver.mask is None:
+            return sample
+        whole = np.flatnonzero(~giver.difficult)
+        for index in rng.permutation(whole)[:rng.integers(1, self.most + 1)]:
+            sample = self._paste(sample, giver, index, rng)
+        return sample
+
+    def _paste(self, sample: Sample, giver: Sample, index: int, rng) -> Sample:
+        x_min, y_min, x_max, y_max = giver.boxes[index].round().astype(int)
+        class_id = giver.class_ids[index]
+        outline = (giver.mask[y_min:y_max, x_min:x_max] == class_id).astype(np.uint8)
+        scale = np.exp(rng.uniform(*np.log(self.scale)))
+        rows, columns = sample.image.shape[:2]
+        width, height = (round((x_max - x_min) * scale), round((y_max - y_min) * scale))
+        if min(width, height) < MIN_SIDE or width >= columns or height >= rows:
+            return sample
+        picture = cv2.resize(giver.image[y_min:y_max, x_min:x_max], (width, height),
+                             interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        outline = cv2.resize(outline, (width, height), interpolation=cv2.INTER_NEAREST)
+        if rng.random() < 0.5:
+            picture, outline = picture[:, ::-1], outline[:, ::-1]
+        filled = outline.any(axis=0).nonzero()[0], outline.any(axis=1).nonzero()[0]
+        if not len(filled[0]):
+            return sample
+        x, y = int(rng.integers(columns - width + 1)), int(rng.integers(rows - height + 1))
+        window = np.s_[y:y + height, x:x + width]
+        image, mask = sample.image.copy(), sample.mask.copy()
+        image[window][outline > 0] = picture[outline > 0]
+        mask[window][outline > 0] = class_id
+        box = np.array([x + filled[0][0], y + filled[1][0], x + filled[0][-1] + 1,
+                        y + filled[1][-1] + 1], np.float32)
+        boxes, shares = _still_seen(sample, mask)
+        kept = shares > 0
+        return replace(
+            sample, image=image, mask=mask,
+            boxes=np.concatenate([boxes[kept], box[None]]),
+            class_ids=np.append(sample.class_ids[kept], class_id),
+            difficult=np.append((sample.difficult | (shares < 0.5))[kept], False))
+
+
+def _still_seen(sample: Sample, mask: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the objects' boxes under a new mask, and the share of each that is still there."""
+    boxes, shares = sample.boxes.copy(), np.ones(len(sample.boxes))
+    for index, (box, class_id) in enumerate(zip(sample.boxes, sample.class_ids)):
+        x_min, y_min, x_max, y_max = box.round().astype(int)
+        before = sample.mask[y_min:y_max, x_min:x_max] == class_id
+        after = before & (mask[y_min:y_max, x_min:x_max] == class_id)
+        area = np.count_nonzero(before)
+        shares[index] = np.count_nonzero(after) / area if area else 1.0
+        if 0 < shares[index] < 1:
+            x, y, width, height = cv2.boundingRect(after.astype(np.uint8))
+            boxes[index] = x_min + x, y_min + y, x_min + x + width, y_min + y + height
+    return boxes, shares
+
+
+@dataclass(frozen=True)
+class Recolour:
+    """
+    Give single objects another colour, as another brand or batch of the same thing has.
+
+    The hue of an object's pixels is turned by any angle and its saturation changed; texture,
+    shape and shading stay, and they are what tells the class of a variant never seen.
+
+    :param probability: of each object
+    """
+
+    probability: float = 0.3
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return the sample with some objects recoloured; unchanged if it lacks boxes or mask."""
+        if sample.boxes is None or sample.mask is None or not len(sample.boxes):
+            return sample
+        chosen = np.flatnonzero(rng.random(len(sample.boxes)) < self.probability)
+        image = sample.image.copy() if len(chosen) else sample.image
+        for index in chosen:
+            x_min, y_min, x_max, y_max = sample.boxes[index].round().astype(int)
+            window = np.s_[y_min:y_max, x_min:x_max]
+            own = sample.mask[window] == sample.class_ids[index]
+            if not own.any():
+                continue
+            hsv = cv2.cvtColor(image[window], cv2.COLOR_BGR2HSV)
+            levels = np.arange(256.0)
+            tables = np.stack([(levels + rng.uniform(0, 180)) % 180.0,
+                               np.clip(levels * rng.uniform(0.4, 1.5), 0, 255),
+                               np.clip(levels * rng.uniform(0.7, 1.25), 0, 255)], axis=1)
+            hsv = cv2.LUT(hsv, tables.round().astype(np.uint8)[None])
+            image[window][own] = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[own]
+        return replace(sample, image=image)
 
 
 @dataclass(frozen=True)
@@ -183,29 +310,46 @@ class ColourJitter:
 @dataclass(frozen=True)
 class Degrade:
     """
-    Lose a little quality: blur, sensor noise, JPEG.
+    Lose quality as a camera, its lens, its light or its link does.
 
-    :param probability: of each of the three, by itself
+    Small losses are drawn far more often than large ones.
+
+    :param probability: of each of the five, by itself
     :param blur: largest standard deviation, pixels
     :param noise: largest standard deviation, grey levels
+    :param contrast: smallest factor on the distance from the mean
+    :param darkness: smallest factor on all values
     :param jpeg_quality: range, 1 to 100
     """
 
     probability: float = 0.15
-    blur: float = 1.2
-    noise: float = 10.0
-    jpeg_quality: Tuple[int, int] = (40, 90)
+    blur: float = 3.0
+    noise: float = 46.0
+    contrast: float = 0.2
+    darkness: float = 0.25
+    jpeg_quality: Tuple[int, int] = (12, 90)
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Return the sample, perhaps worse."""
         image = sample.image
-        if rng.random() < self.probability:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, self.blur))
-        if rng.random() < self.probability:
-            noise = rng.standard_normal(image.shape, np.float32) * rng.uniform(1.0, self.noise)
-            image = np.clip(image + noise, 0, 255).astype(np.uint8)
-        if rng.random() < self.probability:
-            quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
+        wanted = rng.random(5) < self.probability
+        # Squaring a uniform draw puts half of the draws in the lowest quarter.
+        blur, noise, contrast, darkness, jpeg = rng.random(5) ** 2
+        if wanted[0]:
+            image = cv2.GaussianBlur(image, (0, 0), 0.3 + blur * (self.blur - 0.3))
+        if wanted[1] or wanted[2]:
+            gain = 1.0 - contrast * (1.0 - self.contrast) if wanted[1] else 1.0
+            dark = 1.0 - darkness * (1.0 - self.darkness) if wanted[2] else 1.0
+            mean = image.mean()
+            levels = np.clip(((np.arange(256) - mean) * gain + mean) * dark, 0, 255)
+            image = cv2.LUT(image, levels.round().astype(np.uint8))
+        if wanted[3]:
+            grain = rng.standard_normal(image.shape, np.float32)
+            image = np.clip(image + grain * np.float32(1.0 + noise * (self.noise - 1.0)), 0, 255)
+            image = image.astype(np.uint8)
+        if wanted[4]:
+            low, high = self.jpeg_quality
+            quality = round(high - jpeg * (high - low))
             _, data = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, quality])
             image = cv2.imdecode(data, cv2.IMREAD_COLOR)
         return replace(sample, image=image)

@@ -13,8 +13,8 @@
 # limitations under the License.
 """The joint loss; a label that a sample lacks gives no gradient."""
 
-from dataclasses import dataclass
-from typing import Dict, Sequence
+from dataclasses import dataclass, fields
+from typing import Callable, Dict, Sequence
 
 from mtl_perception.assignment import assign, Assignment
 from mtl_perception.card import HeadLayout
@@ -53,6 +53,11 @@ class Targets:
     has_boxes: torch.Tensor
     masks: torch.Tensor
     image_classes: torch.Tensor
+
+    def to(self, device: torch.device) -> 'Targets':
+        """Return the targets on a device."""
+        return Targets(*(getattr(self, item.name).to(device, non_blocking=True)
+                         for item in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -113,14 +118,21 @@ class MultiTaskLoss(nn.Module):
     :param layout: channels of the prediction tensor
     :param strides: of its levels, finest first
     :param weights: of the parts
+    :param average: takes a count of this process to its mean over all processes, so that the
+        mean of their gradients is that of one process with all the samples
     """
 
     def __init__(self, layout: HeadLayout, strides: Sequence[int],
-                 weights: LossWeights = LossWeights()):
+                 weights: LossWeights = LossWeights(),
+                 average: Callable[[torch.Tensor], torch.Tensor] = lambda count: count):
         super().__init__()
         self.layout = layout
         self.strides = tuple(strides)
         self.weights = weights
+        self._average = average
+
+    def _mean_count(self, count: torch.Tensor) -> torch.Tensor:
+        return self._average(count.float()).clamp(min=1.0)
 
     def forward(self, prediction: torch.Tensor, targets: Targets, height: int,
                 width: int) -> Dict[str, torch.Tensor]:
@@ -162,7 +174,7 @@ class MultiTaskLoss(nn.Module):
         class_target = torch.zeros_like(classes)
         class_target[match.sample, targets.class_indices[match.sample, match.box],
                      match.cell] = match.iou
-        found = max(len(match.cell), 1)
+        found = self._mean_count(positive.new_tensor(len(match.cell), dtype=torch.float32))
         box = generalized_box_iou_loss(predicted[match.sample, match.cell],
                                        targets.boxes[match.sample, match.box], reduction='sum')
         return {
@@ -188,13 +200,13 @@ class MultiTaskLoss(nn.Module):
         logits = F.interpolate(logits, size=masks.shape[-2:], mode='bilinear',
                                align_corners=False)
         masks = masks.long()
-        labelled = (masks != UNLABELLED).sum().clamp(min=1)
+        labelled = self._mean_count((masks != UNLABELLED).sum())
         entropy = F.cross_entropy(logits, masks, ignore_index=UNLABELLED, reduction='sum')
         return {'segmentation': entropy / labelled, 'dice': dice_loss(logits, masks)}
 
     def _classification(self, prediction, image_classes, height, width):
         cells = (height // self.strides[-1]) * (width // self.strides[-1])
         logits = prediction[:, self.layout.classification_channels, -cells:].mean(dim=2)
-        labelled = (image_classes != NO_CLASS).sum().clamp(min=1)
+        labelled = self._mean_count((image_classes != NO_CLASS).sum())
         return F.cross_entropy(logits, image_classes, ignore_index=NO_CLASS,
                                reduction='sum') / labelled

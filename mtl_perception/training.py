@@ -14,38 +14,42 @@
 """Train a network from a recipe; cut off at any time, the run goes on where it was."""
 
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 import json
-import os
 from pathlib import Path
-import time
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence
 
 import cv2
-from mtl_perception.augment import Augmentation, ColourJitter, Degrade, HorizontalFlip, RandomView
-from mtl_perception.backends.torch_backend import TorchBackend
+from mtl_perception.backends.torch_backend import load_network, TorchBackend
 from mtl_perception.card import Architecture, Card, ImageInput
-from mtl_perception.checkpoint import Checkpoint
+from mtl_perception.checkpoint import Checkpoint, load_checkpoint
 from mtl_perception.data.batches import Batch, TrainingStream
-from mtl_perception.data.household import HOUSEHOLD_NAMES
-from mtl_perception.data.voc import VocDataset
+from mtl_perception.data.classes import class_names
+from mtl_perception.data.datasets import open_source
+from mtl_perception.data.plan import plan_batches
+from mtl_perception.data.sample import Sample
+from mtl_perception.data.survey import require_complete, Survey, survey, without
+from mtl_perception.distillation import Distillation
+from mtl_perception.distributed import (
+    from_first, mean_over_processes, process_group, rank, wait_for_all, world_size)
 from mtl_perception.engine import Engine
 from mtl_perception.errors import ConfigError, PerceptionError
 from mtl_perception.evaluation import evaluate, headline
 from mtl_perception.export import export
+from mtl_perception.initial_weights import load_matching, load_pretrained_trunk
 from mtl_perception.losses import LossWeights, MultiTaskLoss
 from mtl_perception.network import build_network, NETWORKS
 from mtl_perception.network.deploy import DeployNetwork
 from mtl_perception.plots import plot_run
-from mtl_perception.recipe import Recipe, recipe_from_mapping, recipe_to_json
+from mtl_perception.recipe import Recipe, recipe_from_mapping, recipe_to_json, TASKS
+from mtl_perception.run_folder import Meter, RunFolder
+from mtl_perception.run_report import write_run_report
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-LABELS = {'household': HOUSEHOLD_NAMES}
-STATE = 'state.pt'
-LOG = 'metrics.jsonl'
 DESCRIPTION = 'dataset.json'
 OF_ITSELF = ('generator', 'generator_version', 'provenance', 'held_out_variants')
 LOG_EVERY = 20
@@ -57,15 +61,14 @@ def card_of(recipe: Recipe) -> Card:
 
     :raises ConfigError: if the recipe names an unknown network or label set
     """
-    for name, table in (('network', NETWORKS), ('labels', LABELS)):
-        if getattr(recipe, name) not in table:
-            raise ConfigError(f'recipe: {name}: expected one of {", ".join(sorted(table))}, '
-                              f'got {getattr(recipe, name)!r}')
+    if recipe.network not in NETWORKS:
+        raise ConfigError(f'recipe: network: expected one of {", ".join(sorted(NETWORKS))}, '
+                          f'got {recipe.network!r}')
     return Card(
         name=recipe.name,
         architecture=Architecture(recipe.network, NETWORKS[recipe.network].strides),
         input=ImageInput(recipe.input_side, recipe.input_side),
-        classes=LABELS[recipe.labels])
+        classes=class_names(recipe.classes))
 
 
 def loss_weights_of(recipe: Recipe) -> LossWeights:
@@ -78,15 +81,6 @@ def loss_weights_of(recipe: Recipe) -> LossWeights:
         return LossWeights(**recipe.loss_weights)
     except TypeError as error:
         raise ConfigError(f'recipe: loss_weights: {error}') from None
-
-
-def augmentations_of(recipe: Recipe, pad_value: int) -> Tuple[Augmentation, ...]:
-    """Return what the recipe does to every picture, in order."""
-    strength = recipe.augmentation
-    return (RandomView(strength.zoom, probability=strength.view, grey=pad_value),
-            HorizontalFlip(strength.flip),
-            ColourJitter(probability=strength.colour),
-            Degrade(probability=strength.degrade))
 
 
 class Average:
@@ -114,21 +108,6 @@ class Average:
                 value.copy_(current[name])
 
 
-def load_pretrained_trunk(network: nn.Module) -> None:
-    """
-    Fill the trunk with torchvision's ImageNet weights, downloading them once.
-
-    :raises ConfigError: if they cannot be had
-    """
-    from torchvision.models import mobilenet_v3_small, MobileNet_V3_Small_Weights
-    try:
-        model = mobilenet_v3_small(weights=MobileNet_V3_Small_Weights.IMAGENET1K_V1)
-    except OSError as error:
-        raise ConfigError(f'recipe: pretrained: expected to download torchvision weights, got: '
-                          f'{error}; set pretrained: false') from None
-    network.trunk_layers.load_state_dict(model.features.state_dict())
-
-
 def parameter_groups(network: nn.Module, weight_decay: float) -> List[Dict[str, Any]]:
     """Return AdamW's groups: norms and biases, which have one dimension, are not decayed."""
     decayed = [value for value in network.parameters() if value.ndim > 1]
@@ -137,98 +116,26 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> List[Dict[str, 
             {'params': plain, 'weight_decay': 0.0}]
 
 
+def load_teacher(path: str, card: Card) -> nn.Module:
+    """
+    Return the network of a weights folder, from pictures to prediction tensor, frozen.
+
+    :param path: a name in weights/, or a path
+    :param card: of the network that is to learn from it
+    :raises ConfigError: if the teacher's prediction tensor is laid out in another way
+    """
+    checkpoint = load_checkpoint(path)
+    given = checkpoint.card
+    if (given.classes, given.architecture.strides) != (card.classes, card.architecture.strides):
+        raise ConfigError(f'recipe: teachers: expected weights with the same classes and '
+                          f'strides, got {path}')
+    network = DeployNetwork(load_network(checkpoint), given.input.mean, given.input.std)
+    return network.eval().requires_grad_(False)
+
+
 def _start_worker(_: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-
-
-@dataclass(frozen=True)
-class RunFolder:
-    """
-    The files of one run.
-
-    :param path: of the folder
-    """
-
-    path: Path
-
-    @property
-    def state(self) -> Path:
-        """Return the path of the saved state."""
-        return self.path / STATE
-
-    @property
-    def log(self) -> Path:
-        """Return the path of the log, one JSON object a line."""
-        return self.path / LOG
-
-    def read_state(self) -> Dict[str, Any]:
-        """
-        Return the saved state.
-
-        :raises ConfigError: if there is none, or it is damaged
-        """
-        if not self.state.is_file():
-            raise ConfigError(f'{self.path}: expected the folder of a training run, '
-                              f'got no {STATE}; run train first')
-        try:
-            return torch.load(self.state, map_location='cpu', weights_only=True)
-        except Exception as error:
-            reason = ' '.join(str(error).split())[:200]
-            raise ConfigError(f'{self.state}: expected a state that train saved, '
-                              f'got: {reason}') from None
-
-    def write_state(self, state: Dict[str, Any]) -> None:
-        """Replace the saved state, whole or not at all."""
-        partial = self.state.with_suffix('.partial')
-        torch.save(state, partial)
-        os.replace(partial, self.state)
-
-    def read_log(self) -> List[Dict[str, Any]]:
-        """Return the log's entries; a line that was cut off is left out."""
-        entries = []
-        for line in self.log.read_text().splitlines() if self.log.is_file() else ():
-            try:
-                entries.append(json.loads(line))
-            except ValueError:
-                continue
-        return entries
-
-    def write_log(self, entries: List[Dict[str, Any]]) -> None:
-        """Replace the log."""
-        self.log.write_text(''.join(json.dumps(entry) + '\n' for entry in entries))
-
-    def append_log(self, entry: Dict[str, Any]) -> None:
-        """Add one entry to the log."""
-        with open(self.log, 'a') as file:
-            file.write(json.dumps(entry) + '\n')
-
-
-class Meter:
-    """Mean losses and speed since they were last read."""
-
-    def __init__(self):
-        """Start the clock."""
-        self._start()
-
-    def _start(self) -> None:
-        self._sums, self._steps, self._images = {}, 0, 0
-        self._since = time.perf_counter()
-
-    def add(self, losses: Dict[str, float], images: int) -> None:
-        """Count one step."""
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
-        self._steps += 1
-        self._images += images
-
-    def read(self, step: int) -> Dict[str, Any]:
-        """Return a log entry, and start anew."""
-        speed = self._images / (time.perf_counter() - self._since)
-        entry = {'step': step, 'kind': 'train', 'images_per_second': round(speed, 2)}
-        entry.update({name: round(value / self._steps, 5) for name, value in self._sums.items()})
-        self._start()
-        return entry
 
 
 class Trainer:
@@ -236,44 +143,71 @@ class Trainer:
     One training run: network, average, optimiser and the step they are at.
 
     :param recipe: what to do
-    :param dataset: of samples to learn
+    :param datasets: of the recipe's sources, in their order
     :param folder: where state and log go; a state found there is gone on with
     :param provenance: of the data, for the card
+    :param device: that computes; on a GPU the network runs in bfloat16
     :raises ConfigError: if the state there belongs to another recipe
     """
 
-    def __init__(self, recipe: Recipe, dataset, folder: RunFolder,
-                 provenance: Mapping[str, Any]):
+    def __init__(self, recipe: Recipe, datasets: Sequence[Sequence[Sample]], folder: RunFolder,
+                 provenance: Mapping[str, Any], device: torch.device = torch.device('cpu')):
         """Build everything, and load the state if there is one."""
         self.recipe = recipe
         self.card = card_of(recipe)
         self.folder = folder
+        self.step = 0
+        self._device = device
+        self._provenance = dict(provenance)
+        self._plan = plan_batches(recipe, datasets, self.card.input.pad_value)
         torch.manual_seed(recipe.seed)
         self.network = build_network(self.card)
-        if recipe.pretrained and not folder.state.is_file():
+        state = folder.read_state() if folder.state.is_file() else None
+        if state is None and recipe.pretrained:
             load_pretrained_trunk(self.network)
-        for module in self.network.modules():
+        if state is None and recipe.start_from:
+            load_matching(self.network, load_checkpoint(recipe.start_from))
+        self.norms = [module for module in self.network.modules()
+                      if isinstance(module, nn.BatchNorm2d)]
+        for norm in self.norms:
             # torchvision's 0.01 is for runs of a million steps; in a few thousand it lags behind.
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = recipe.norm_momentum
-        self.network.to(memory_format=torch.channels_last)
+            norm.momentum = recipe.norm_momentum
+        self.network.to(device, memory_format=torch.channels_last)
         self.average = Average(self.network, recipe.ema_decay)
+        self.loss = MultiTaskLoss(self.card.layout, self.card.architecture.strides,
+                                  loss_weights_of(recipe), mean_over_processes)
+        self._distillation = Distillation(self.card.layout, self.card.architecture.strides)
+        self._model = self._deploy(self.network)
+        if world_size() > 1:
+            self._model = DistributedDataParallel(self._model)
+        self._begin_stage(0)
+        if state is not None:
+            self._load(state)
+
+    def _deploy(self, network: nn.Module) -> nn.Module:
+        image_input = self.card.input
+        return DeployNetwork(network, image_input.mean, image_input.std).to(self._device)
+
+    def _begin_stage(self, number: int) -> None:
+        """Take a fresh optimiser, and the teachers that this stage keeps to."""
+        recipe, stage = self.recipe, self.recipe.stages[number]
+        self._number = number
+        self._found = deepcopy(self.average.network)
         self.optimizer = torch.optim.AdamW(parameter_groups(self.network, recipe.weight_decay),
                                            lr=recipe.learning_rate)
-        self.loss = MultiTaskLoss(self.card.layout, self.card.architecture.strides,
-                                  loss_weights_of(recipe))
-        image_input = self.card.input
-        self._deployed = DeployNetwork(self.network, image_input.mean, image_input.std)
-        self._dataset = dataset
-        self._provenance = dict(provenance)
-        self.step = 0
-        if folder.state.is_file():
-            self._load(folder.read_state())
+        self._teachers: Dict[str, nn.Module] = {}
+        if stage.distillation > 0:
+            earlier = dict.fromkeys(recipe.earlier_tasks(number), self._deploy(self._found))
+            named = {task: load_teacher(path, self.card).to(self._device)
+                     for task, path in recipe.teachers.items()}
+            self._teachers = {**earlier, **named}
 
     def _load(self, state: Dict[str, Any]) -> None:
         if recipe_from_mapping(state['recipe']) != self.recipe:
             raise ConfigError(f'{self.folder.path}: expected a run of this recipe, got one of '
                               'another; give the run another --output or remove the folder')
+        self._begin_stage(state['stage'])
+        self._found.load_state_dict(state['found'])
         self.network.load_state_dict(state['network'])
         self.average.network.load_state_dict(state['average'])
         self.optimizer.load_state_dict(state['optimizer'])
@@ -284,21 +218,37 @@ class Trainer:
     def save(self) -> None:
         """Write the state."""
         self.folder.write_state({
-            'recipe': recipe_to_json(self.recipe), 'step': self.step,
-            'data': self._provenance,
+            'recipe': recipe_to_json(self.recipe), 'step': self.step, 'stage': self._number,
+            'data': self._provenance, 'found': self._found.state_dict(),
             'network': self.network.state_dict(), 'average': self.average.network.state_dict(),
             'optimizer': self.optimizer.state_dict()})
 
     def batches(self, workers: int) -> DataLoader:
         """Return the batches from the current step to the last."""
-        recipe = self.recipe
-        pad_value = self.card.input.pad_value
-        stream = TrainingStream(self._dataset, augmentations_of(recipe, pad_value),
-                                recipe.side_at, recipe.batch_size, recipe.steps, pad_value,
-                                recipe.seed)
-        return DataLoader(stream, batch_size=None, sampler=range(self.step, recipe.steps),
+        stream = TrainingStream(self._plan, self.recipe.steps, self.card.input.pad_value,
+                                self.recipe.seed, rank(), world_size())
+        return DataLoader(stream, batch_size=None, sampler=range(self.step, self.recipe.steps),
                           num_workers=workers, worker_init_fn=_start_worker,
+                          pin_memory=self._device.type == 'cuda',
                           prefetch_factor=4 if workers else None)
+
+    def _losses(self, batch: Batch) -> Dict[str, torch.Tensor]:
+        """Return the weighted parts of the loss and their sum, ``total``."""
+        height, width = batch.images.shape[1:3]
+        with torch.autocast(self._device.type, torch.bfloat16,
+                            enabled=self._device.type == 'cuda'):
+            prediction = self._model(batch.images)
+            with torch.no_grad():
+                answers = {teacher: teacher(batch.images)
+                           for teacher in set(self._teachers.values())}
+        prediction = prediction.float()
+        losses = self.loss(prediction, batch.targets, height, width)
+        weight = self.recipe.stages[self._number].distillation
+        kept = [self._distillation(task, prediction, answers[teacher].float(), height, width)
+                for task, teacher in self._teachers.items()]
+        losses['distillation'] = weight * sum(kept, start=prediction.new_zeros(()))
+        losses['total'] = losses['total'] + losses['distillation']
+        return losses
 
     def learn(self, batch: Batch) -> Dict[str, float]:
         """
@@ -306,12 +256,18 @@ class Trainer:
 
         :raises PerceptionError: if the loss is not finite
         """
+        number, _ = self.recipe.stage_at(self.step)
+        if number != self._number:
+            self._begin_stage(number)
         for group in self.optimizer.param_groups:
             group['lr'] = self.recipe.learning_rate_at(self.step)
-        self._deployed.train()
-        height, width = batch.images.shape[1:3]
-        losses = self.loss(self._deployed(batch.images), batch.targets, height, width)
-        values = {name: float(value.detach()) for name, value in losses.items()}
+        self._model.train()
+        if self.recipe.stages[number].freeze_norm:
+            for norm in self.norms:
+                norm.eval()
+        losses = self._losses(batch.to(self._device))
+        values = mean_over_processes(torch.stack([loss.detach() for loss in losses.values()]))
+        values = dict(zip(losses, values.tolist()))
         if values['total'] != values['total'] or values['total'] == float('inf'):
             raise PerceptionError(
                 f'step {self.step}: expected a finite loss, got {values}; lower learning_rate')
@@ -323,65 +279,130 @@ class Trainer:
         self.step += 1
         return values
 
+    def ends_stage(self) -> bool:
+        """Tell whether the last step was the last of its stage."""
+        number, start = self.recipe.stage_at(self.step - 1)
+        return self.step == start + self.recipe.stages[number].steps
+
     def engine(self) -> Engine:
         """Return an engine that runs the averaged weights."""
+        network = deepcopy(self.average.network).to('cpu')
         image_input = self.card.input
-        deployed = DeployNetwork(self.average.network, image_input.mean, image_input.std)
+        deployed = DeployNetwork(network, image_input.mean, image_input.std)
         return Engine(self.card, TorchBackend(deployed.eval(), 'cpu'))
 
 
-def provenance_of(dataset: VocDataset) -> Dict[str, Any]:
-    """Return where the learnt pictures are from, with what the data set says of itself."""
-    path = dataset.root / DESCRIPTION
-    document = json.loads(path.read_text()) if path.is_file() else {}
-    own = {name: document[name] for name in OF_ITSELF if name in document}
-    split = document.get('splits', {}).get(dataset.split, {})
-    return {**own, 'train_split': dataset.split, 'train_frames': len(dataset),
-            **({'train_seed': split['seed']} if 'seed' in split else {})}
+def provenance_of(recipe: Recipe, data: Path, frames: Sequence[int]) -> Dict[str, Any]:
+    """
+    Return where the learnt pictures are from, with what the data sets say of themselves.
+
+    :param data: root that the sources' paths start from
+    :param frames: pictures of each source
+    """
+    sources = []
+    for source, count in zip(recipe.sources, frames):
+        path = data / source.path / DESCRIPTION
+        document = json.loads(path.read_text()) if path.is_file() else {}
+        own = {name: document[name] for name in OF_ITSELF if name in document}
+        split = document.get('splits', {}).get(source.split, {})
+        sources.append({
+            **own, 'format': source.format, 'split': source.split, 'frames': count,
+            'tasks': list(source.tasks),
+            **({'seed': split['seed']} if 'seed' in split else {})})
+    return {'sources': sources}
 
 
-def train(recipe: Recipe, data: Path, folder: Path, workers: int = 1) -> Path:
+def open_datasets(recipe: Recipe, data: Path, card: Card, workers: int
+                  ) -> List[Sequence[Sample]]:
+    """
+    Return the data sets of the recipe's sources, every picture of them read once.
+
+    :param data: root that the sources' paths start from
+    :param workers: processes that read
+    :raises DatasetError: if one is missing or wrong, or a class has no example
+    """
+    datasets = [open_source(source, data, card.classes) for source in recipe.sources]
+    surveys = from_first(lambda: [_survey(source.path, dataset, card, workers)
+                                  for source, dataset in zip(recipe.sources, datasets)])
+    if recipe.skip_bad:
+        datasets = [without(dataset, found.bad_indices)
+                    for dataset, found in zip(datasets, surveys)]
+        surveys = [found.readable for found in surveys]
+    learnt = [task for task in TASKS if any(task in stage.tasks for stage in recipe.stages)]
+    require_complete(surveys, card.classes, learnt, recipe.name)
+    return datasets
+
+
+def _survey(name: str, dataset: Sequence[Sample], card: Card, workers: int) -> Survey:
+    found = survey(dataset, card.classes, workers,
+                   lambda indices: tqdm(indices, unit='picture', desc=f'check {name}'))
+    if found.bad:
+        tqdm.write(f'{name}: {len(found.bad)} of {found.frames + len(found.bad)} pictures cannot '
+                   f'be read; the first: {found.bad[0][1]}')
+    return found
+
+
+def train(recipe: Recipe, data: Path, folder: Path, workers: int = 1,
+          device: torch.device = torch.device('cpu')) -> Path:
     """
     Run the recipe to its end and return the run's folder.
 
-    Call it again after an interruption and it goes on from the last saved state.
+    Call it again after an interruption and it goes on from the last saved state. Started by
+    ``torchrun``, the processes share every batch, and the first one writes.
 
     :param recipe: what to do
-    :param data: root of a data set in VOC layout
-    :param folder: where state, log and plots go
+    :param data: root that the paths of the recipe's sources start from
+    :param folder: where state, log, curves and report go
     :param workers: processes that read and augment; 0 does so in this one
+    :param device: that computes
     :raises ConfigError: if the recipe is wrong, or the folder holds a run of another
-    :raises DatasetError: if the data set is wrong
+    :raises DatasetError: if a data set is wrong
     """
+    with process_group(device) as device:
+        return _train(recipe, Path(data), RunFolder(Path(folder)), workers, device)
+
+
+def _train(recipe: Recipe, data: Path, run: RunFolder, workers: int, device: torch.device
+           ) -> Path:
     card = card_of(recipe)
-    dataset = VocDataset(data, recipe.train_split, card.classes)
-    validation = VocDataset(data, recipe.validation_split, card.classes)
-    run = RunFolder(Path(folder))
+    first = rank() == 0
+    validation = open_source(recipe.validation, data, card.classes)
+    datasets = open_datasets(recipe, data, card, workers)
     run.path.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(recipe, dataset, run, provenance_of(dataset))
-    watched = [validation[index]
-               for index in range(min(recipe.validation_frames, len(validation)))]
+    trainer = Trainer(recipe, datasets, run,
+                      provenance_of(recipe, data, [len(dataset) for dataset in datasets]), device)
     meter = Meter()
-    with tqdm(total=recipe.steps, initial=trainer.step, unit='step', desc=recipe.name) as bar:
+    with tqdm(total=recipe.steps, initial=trainer.step, unit='step', desc=recipe.name,
+              disable=not first) as bar:
         for batch in trainer.batches(workers):
-            meter.add(trainer.learn(batch), len(batch.images))
+            meter.add(trainer.learn(batch), len(batch.images) * world_size())
             bar.update()
-            last = trainer.step == recipe.steps
-            if trainer.step % LOG_EVERY == 0 or last:
-                entry = meter.read(trainer.step)
-                run.append_log(entry)
-                bar.set_postfix({name: f'{value:.3g}' for name, value in entry.items()
-                                 if name in ('total', 'images_per_second')})
-            if trainer.step % recipe.validate_every == 0 or last:
-                metrics = evaluate(trainer.engine().infer, watched, card)
-                run.append_log({'step': trainer.step, 'kind': 'validation',
-                                **headline(metrics)})
-                bar.write(f'step {trainer.step}: ' + ', '.join(
-                    f'{name} {value:.3f}' for name, value in headline(metrics).items()))
-                plot_run(run.read_log(), run.path)
-            if trainer.step % recipe.save_every == 0 or last:
-                trainer.save()
+            if first:
+                _note(trainer, validation, meter, bar)
+    wait_for_all()
     return run.path
+
+
+def _note(trainer: Trainer, validation: Sequence[Sample], meter: Meter, bar: tqdm) -> None:
+    """Log, validate, draw and save where the step just taken asks for it."""
+    recipe, run, step = trainer.recipe, trainer.folder, trainer.step
+    ends = trainer.ends_stage()
+    if step % LOG_EVERY == 0 or ends:
+        entry = meter.read(step)
+        run.append_log(entry)
+        bar.set_postfix({name: f'{value:.3g}' for name, value in entry.items()
+                         if name in ('total', 'images_per_second')})
+    if step % recipe.validate_every == 0 or ends:
+        metrics = evaluate(trainer.engine().infer, validation, trainer.card)
+        stage = recipe.stages[recipe.stage_at(step - 1)[0]].name
+        run.append_log({'step': step, 'kind': 'validation', 'stage': stage, 'ends_stage': ends,
+                        **headline(metrics)})
+        bar.write(f'step {step} ({stage}): ' + ', '.join(
+            f'{name} {value:.3f}' for name, value in headline(metrics).items()))
+        plot_run(run.read_log(), run.path)
+        write_run_report(recipe, run.read_log(), run.path)
+    if step % recipe.save_every == 0 or ends:
+        trainer.save()
 
 
 def export_run(folder: Path, output: Path) -> Checkpoint:

@@ -22,6 +22,7 @@ from PIL import Image
 
 FOLDERS = ('JPEGImages', 'Annotations', 'SegmentationClass', 'ImageSets/Main',
            'ImageSets/Classification')
+CLASSES = {'detection': list(OBJECT_CLASSES[:3]), 'classification': list(PLACES[:3])}
 COLOURS = ((40, 40, 220), (40, 220, 40), (220, 40, 40))
 
 

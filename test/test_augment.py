@@ -13,9 +13,11 @@
 # limitations under the License.
 """Labels stay true whatever is done to the picture."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings, strategies
 from mtl_perception.augment import (
-    apply_all, ColourJitter, cut, Degrade, flip, HorizontalFlip, RandomView)
+    apply_all, ColourJitter, CopyPaste, cut, Degrade, flip, HorizontalFlip, RandomView, Recolour)
 from mtl_perception.data.batches import collate, encode
 from mtl_perception.data.sample import Sample
 from mtl_perception.preprocess import Letterbox
@@ -23,14 +25,14 @@ import numpy as np
 import pytest
 
 
-def square_sample(x=60, y=40, side=30, height=120, width=160):
+def square_sample(x=60, y=40, side=30, height=120, width=160, class_id=7):
     """Return a picture with one bright square, its box and its mask."""
     image = np.full((height, width, 3), 20, np.uint8)
     mask = np.zeros((height, width), np.uint8)
     image[y:y + side, x:x + side] = 240
-    mask[y:y + side, x:x + side] = 7
+    mask[y:y + side, x:x + side] = class_id
     return Sample('square', image, np.array([[x, y, x + side, y + side]], np.float32),
-                  np.array([7]), np.array([False]), mask, 3)
+                  np.array([class_id]), np.array([False]), mask, 3)
 
 
 def bright_box(image):
@@ -137,8 +139,67 @@ def test_light_and_quality_change_the_picture_only(augmentation):
     assert changed.image[square].mean() > changed.image[~square].mean() + 50
 
 
+def test_an_aimed_window_shows_the_object():
+    """A small window anywhere would mostly miss it."""
+    sample = square_sample(100, 70)
+    views = [RandomView((0.3, 0.3), probability=1.0, aimed=aimed) for aimed in (0.0, 1.0)]
+    shown = [sum(len(view(sample, np.random.default_rng(seed)).boxes) for seed in range(50))
+             for view in views]
+    assert shown[0] < 35
+    assert shown[1] == 50
+
+
+def test_a_close_look_says_nothing_of_the_room():
+    """Below the zoom of the recipe the image class is unknown, above it stays."""
+    sample = replace(square_sample(), image_class=4)
+    for zoom, expected in ((0.4, None), (0.6, 4)):
+        view = RandomView((zoom, zoom), probability=1.0, place_zoom=0.5)
+        assert view(sample, np.random.default_rng(0)).image_class == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=strategies.integers(0, 10**6))
+def test_pasted_objects_are_labelled_by_what_is_seen(seed):
+    """Every box holds pixels of its class to the edge, what is wholly hidden is gone."""
+    paste = CopyPaste([square_sample(20, 10, class_id=3)], probability=1.0, scale=(0.5, 1.5))
+    sample = square_sample(60, 40)
+    pasted = paste(sample, np.random.default_rng(seed))
+    assert len(pasted.boxes) == len(pasted.class_ids) == len(pasted.difficult)
+    assert (pasted.class_ids == 3).sum() == 1
+    for box, class_id, difficult in zip(pasted.boxes, pasted.class_ids, pasted.difficult):
+        rows, columns = np.nonzero(pasted.mask == class_id)
+        np.testing.assert_array_equal(
+            box, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+        whole = (sample.mask == 7).sum()
+        assert difficult == (class_id == 7 and len(rows) < 0.5 * whole)
+    assert (sample.mask == 3).sum() == 0, 'the sample itself is left alone'
+    assert (7 in pasted.class_ids) == (pasted.mask == 7).any()
+
+
+def test_an_object_gets_another_colour_and_nothing_else():
+    """Outside the mask not a pixel changes; labels are the same."""
+    sample = square_sample()
+    sample.image[sample.mask == 7] = (200, 60, 40)
+    changed = Recolour(1.0)(sample, np.random.default_rng(2))
+    inside = sample.mask == 7
+    np.testing.assert_array_equal(changed.image[~inside], sample.image[~inside])
+    assert np.abs(changed.image[inside].astype(int) - sample.image[inside]).max(axis=1).min() > 20
+    assert changed.mask is sample.mask
+    assert changed.boxes is sample.boxes
+
+
 @pytest.mark.parametrize('augmentation', (
-    RandomView(probability=0.0), HorizontalFlip(0.0), ColourJitter(probability=0.0)))
+    CopyPaste([square_sample()], 1.0), Recolour(1.0)), ids=('paste', 'recolour'))
+def test_without_mask_or_boxes_objects_cannot_be_told(augmentation):
+    """Such a sample stays as it is."""
+    for lacking in ({'mask': None}, {'boxes': None, 'class_ids': None, 'difficult': None}):
+        sample = replace(square_sample(), **lacking)
+        assert augmentation(sample, np.random.default_rng(0)) is sample
+
+
+@pytest.mark.parametrize('augmentation', (
+    RandomView(probability=0.0), HorizontalFlip(0.0), ColourJitter(probability=0.0),
+    CopyPaste([square_sample()], 0.0)))
 def test_probability_zero_changes_nothing(augmentation):
     """Off is off."""
     sample = square_sample()

@@ -29,16 +29,21 @@ MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).replace('.__in
 # A folder stands for all in it that is not named itself.
 FLOORS = (
     'errors frame prediction config card recipe household.classes',
-    'image_codec preprocess postprocess messages overlay network losses assignment metrics plots',
-    'checkpoint backends data augment bags prediction_folder',
-    'engine training evaluation export benchmark bag_prediction bag_pictures household',
+    'image_codec preprocess postprocess messages overlay network losses assignment metrics plots '
+    'distillation distributed corruptions run_folder',
+    'checkpoint backends data augment bags prediction_folder initial_weights',
+    'engine training run_report training_speed evaluation evaluation_report export benchmark '
+    'bag_prediction bag_pictures household',
     'cli ros',
 )
 SIBLINGS = {
     ('frame', 'errors'), ('config', 'errors'), ('card', 'errors'), ('recipe', 'errors'),
     ('postprocess', 'preprocess'), ('losses', 'postprocess'), ('losses', 'assignment'),
+    ('distillation', 'losses'), ('initial_weights', 'checkpoint'),
     ('backends', 'checkpoint'), ('augment', 'data'), ('data', 'augment'), ('data', 'bags'),
     ('training', 'engine'), ('training', 'evaluation'), ('training', 'export'),
+    ('training', 'run_report'), ('training_speed', 'training'),
+    ('evaluation_report', 'evaluation'), ('evaluation_report', 'engine'),
     ('benchmark', 'engine'), ('bag_prediction', 'engine'),
     ('ros', 'cli'),
 }

@@ -13,11 +13,15 @@
 # limitations under the License.
 """Reading VOC's layout, and refusing what is none."""
 
+from types import SimpleNamespace
+
 import cv2
+from hypothesis import given, settings, strategies
 from mtl_perception.card import ClassNames
 from mtl_perception.data.folders import (
     ClassificationDataset, list_class_csv, list_class_folders)
-from mtl_perception.data.voc import VocDataset
+from mtl_perception.data.voc import read_annotation, VOC_NAMES, VocDataset
+from mtl_perception.data.voc_writer import voc_palette, write_annotation
 from mtl_perception.errors import DatasetError
 import numpy as np
 from PIL import Image
@@ -118,8 +122,15 @@ BREAKS = {
         '<annotation><object><name>mug</name></object></annotation>'), 'expected bndbox'),
     'inverted box': (lambda root: (root / 'Annotations/a.xml').write_text(
         annotation(('mug', 0, 9, 1, 5, 5))), 'xmin <= xmax'),
+    'box outside': (lambda root: (root / 'Annotations/a.xml').write_text(
+        annotation(('mug', 0, 1, 1, 5, 5), ('mug', 0, 50, 1, 62, 5))),
+        r'object 2: expected a box .* of 60x40, got x 49.0 to 62.0'),
+    'unknown encoding': (lambda root: (root / 'Annotations/a.xml').write_text(
+        '<?xml version="1.0" encoding="no"?><annotation/>'), 'expected a VOC annotation'),
     'infinite box': (lambda root: (root / 'Annotations/a.xml').write_text(
         annotation(('mug', 0, 1, 1, 'inf', 5))), 'expected bndbox'),
+    'picture cut off': (lambda root: (root / 'JPEGImages/a.jpg').write_bytes(
+        (root / 'JPEGImages/a.jpg').read_bytes()[:-200]), 'got a JPEG that is cut off'),
     'damaged mask': (lambda root: (root / 'SegmentationClass/a.png').write_bytes(b'PNG'),
                      'expected a mask PNG'),
     'truncated mask': (lambda root: (root / 'SegmentationClass/a.png').write_bytes(
@@ -132,6 +143,10 @@ BREAKS = {
         root / 'SegmentationClass/a.png'), 'ids below 3 or 255, got 9'),
     'unknown place': (lambda root: (root / 'ImageSets/Classification/test.csv').write_text(
         'name,class\na,attic\n'), "got 'attic'"),
+    'two places': (lambda root: (root / 'ImageSets/Classification/test.csv').write_text(
+        'name,class\na,floor\na,kitchen\n'), "a: expected one class, got 'floor' and 'kitchen'"),
+    'other encoding': (lambda root: (root / 'ImageSets/Classification/test.csv').write_bytes(
+        b'name,class\n\xe9,floor\n'), 'expected a CSV in UTF-8'),
     'wrong columns': (lambda root: (root / 'ImageSets/Classification/test.csv').write_text(
         'a,floor\n'), 'expected the columns name,class'),
 }
@@ -146,6 +161,125 @@ def test_what_is_wrong_is_one_clear_line(root, name):
         VocDataset(result if name == 'no folder' else root, 'test', CLASSES)[0]
     assert '\n' not in str(caught.value)
     assert str(root) in str(caught.value)
+
+
+def test_labels_that_are_not_asked_for_are_not_read(root):
+    """Boxes of other classes and odd masks do not hinder who learns only the image classes."""
+    (root / 'Annotations' / 'a.xml').write_text(annotation(('sofa', 0, 1, 1, 5, 5)))
+    (root / 'SegmentationClass' / 'a.png').write_bytes(b'PNG')
+    sample = VocDataset(root, 'test', CLASSES, ('classification',))[0]
+    assert (sample.boxes, sample.mask, sample.image_class) == (None, None, 1)
+    (root / 'ImageSets' / 'Classification' / 'test.csv').write_text('name,class\na,attic\n')
+    assert VocDataset(root, 'test', CLASSES, ('segmentation',))[1].image_class is None
+
+
+PERSON = """<annotation>
+  <folder>VOC2012</folder><filename>2007_000027.jpg</filename>
+  <size><width>60</width><height>40</height><depth>3</depth></size>
+  <segmented>1</segmented>
+  <object>
+    <name>person</name>
+    <actions><jumping>1</jumping><other>0</other></actions>
+    <part><name>head</name>
+      <bndbox><xmin>12</xmin><ymin>2</ymin><xmax>18</xmax><ymax>8</ymax></bndbox></part>
+    <bndbox><xmax>30</xmax><xmin>11</xmin><ymax>35</ymax><ymin>1</ymin></bndbox>
+    <difficult>0</difficult><pose>Unspecified</pose><point><x>20</x><y>20</y></point>
+    <part><name>foot</name>
+      <bndbox><xmin>13</xmin><ymin>30</ymin><xmax>16</xmax><ymax>34</ymax></bndbox></part>
+  </object>
+  <object>
+    <name>tvmonitor</name><pose>Frontal</pose><truncated>1</truncated><difficult>1</difficult>
+    <bndbox><xmin>40.5</xmin><ymin>10.25</ymin><xmax>60.0</xmax><ymax>20.700000762939453</ymax>
+    </bndbox>
+  </object>
+  <object>
+    <name>aeroplane</name>
+    <bndbox><xmin>0</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox>
+  </object>
+</annotation>
+"""
+
+
+@pytest.fixture
+def voc2012(tmp_path):
+    """Return a folder with the peculiarities of the real one; one of two pictures has a mask."""
+    for folder in ('JPEGImages', 'Annotations', 'SegmentationClass', 'SegmentationObject',
+                   'ImageSets/Main', 'ImageSets/Segmentation', 'ImageSets/Action'):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ('2007_000027', '2008_000002'):
+        cv2.imwrite(str(tmp_path / f'JPEGImages/{name}.jpg'), np.full((40, 60, 3), 99, np.uint8))
+        (tmp_path / f'Annotations/{name}.xml').write_text(PERSON)
+    ids = np.zeros((40, 60), np.uint8)
+    ids[2:30, 12:28] = 255
+    ids[3:29, 13:27] = 15
+    for folder, values in (('SegmentationClass', ids), ('SegmentationObject', ids // 15)):
+        picture = Image.fromarray(values, 'P')
+        picture.putpalette(voc_palette().tobytes())
+        picture.save(tmp_path / folder / '2007_000027.png')
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('2007_000027\n2008_000002\n')
+    (tmp_path / 'ImageSets/Main/person_train.txt').write_text('2007_000027  1\n2008_000002 -1\n')
+    (tmp_path / 'ImageSets/Segmentation/train.txt').write_text('2007_000027\n')
+    (tmp_path / 'ImageSets/Segmentation/val.txt').write_text('2007_000027\n')
+    return tmp_path
+
+
+def test_voc2012_reads_as_it_is(voc2012):
+    """Parts are no objects, difficult may be absent, coordinates fractions, 255 stays."""
+    sample = VocDataset(voc2012, 'train', VOC_NAMES)[0]
+    np.testing.assert_allclose(
+        sample.boxes, [[10, 0, 30, 35], [39.5, 9.25, 60, 20.7], [0, 0, 5, 5]], atol=1e-5)
+    assert [VOC_NAMES.detection[index - 1] for index in sample.class_ids] == [
+        'person', 'tvmonitor', 'aeroplane']
+    assert sample.difficult.tolist() == [False, True, False]
+    assert np.unique(sample.mask).tolist() == [0, 15, 255]
+    assert VOC_NAMES.segmentation[15] == 'person'
+    assert np.count_nonzero(sample.mask == 15) == 26 * 14
+    assert sample.image_class is None
+    unmasked = VocDataset(voc2012, 'train', VOC_NAMES)[1]
+    assert unmasked.mask is None and len(unmasked.boxes) == 3
+
+
+def test_voc2012_lists_masks_elsewhere(voc2012):
+    """The split of another task is named with its folder; errors list those that are there."""
+    assert VocDataset(voc2012, 'Segmentation/train', VOC_NAMES).names == ['2007_000027']
+    for split, message in (('Segmentation/test', r'Segmentation: expected a split of '
+                                                 r"\[train, val\], got 'test'"),
+                           ('test', r"Main: expected a split of \[train\], got 'test'"),
+                           ('Layout/train', 'Layout: expected a folder')):
+        with pytest.raises(DatasetError, match=message):
+            VocDataset(voc2012, split, VOC_NAMES)
+
+
+def test_image_classes_of_a_split_of_another_task(voc2012):
+    """The list's folder is not part of the split's name."""
+    (voc2012 / 'ImageSets/Classification').mkdir()
+    (voc2012 / 'ImageSets/Classification/train.csv').write_text('name,class\n2007_000027,none\n')
+    assert VocDataset(voc2012, 'Segmentation/train', VOC_NAMES)[0].image_class == 0
+
+
+def test_ids_of_voc2012_are_its_palettes():
+    """The challenge numbers its classes by the alphabet, and boxes as masks."""
+    assert len(VOC_NAMES.detection) == 20
+    assert list(VOC_NAMES.detection) == sorted(VOC_NAMES.detection)
+    assert VOC_NAMES.segmentation == ('background', *VOC_NAMES.detection)
+
+
+@settings(deadline=None)
+@given(strategies.lists(strategies.tuples(
+    strategies.integers(0, 59), strategies.integers(1, 60), strategies.integers(0, 39),
+    strategies.integers(1, 40), strategies.sampled_from(CLASSES.detection),
+    strategies.booleans()).filter(lambda item: item[0] < item[1] and item[2] < item[3])))
+def test_boxes_survive_writing_and_reading(tmp_path_factory, items):
+    """Every object that is written comes back, in its place, as its class, as difficult."""
+    path = tmp_path_factory.getbasetemp() / 'round_trip.xml'
+    write_annotation(path, 'set', 'a.jpg', (40, 60, 3), [
+        SimpleNamespace(label=label, box=(x_min, y_min, x_max, y_max), truncated=False,
+                        occluded=False, difficult=difficult)
+        for x_min, x_max, y_min, y_max, label, difficult in items], 'floor')
+    boxes, class_ids, difficult = read_annotation(path, CLASSES.detection)
+    assert boxes.tolist() == [[item[0], item[2], item[1], item[3]] for item in items]
+    assert [CLASSES.detection[index - 1] for index in class_ids] == [item[4] for item in items]
+    assert difficult.tolist() == [item[5] for item in items]
 
 
 def test_folders_and_csv_give_the_same_samples(tmp_path):

@@ -22,7 +22,8 @@ from mtl_perception.cli.command import HelpFormatter, run_command
 
 def _export(arguments: argparse.Namespace) -> None:
     from mtl_perception.export import export_weights
-    from mtl_perception.training import export_run, STATE
+    from mtl_perception.run_folder import STATE
+    from mtl_perception.training import export_run
     source = Path(arguments.source)
     verb = export_run if (source / STATE).is_file() else export_weights
     checkpoint = verb(arguments.source, arguments.output or Path('weights') / source.name)

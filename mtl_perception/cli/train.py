@@ -16,6 +16,7 @@
 import argparse
 import os
 from pathlib import Path
+import sys
 from typing import Optional, Sequence
 
 from mtl_perception.cli.command import HelpFormatter, run_command
@@ -28,13 +29,14 @@ def _train(arguments: argparse.Namespace) -> None:
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     import torch
 
+    from mtl_perception.distributed import choose_device
     from mtl_perception.training import train
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    recipe = load_recipe(arguments.recipe)
+    recipe = load_recipe(arguments.recipe, arguments.set)
     folder = train(recipe, arguments.data, arguments.output or Path('runs') / recipe.name,
-                   arguments.workers)
-    print(f'{folder}: state, log and curves; next: export {folder}')
+                   arguments.workers, choose_device(arguments.device))
+    print(f'{folder}: state, log, curves and report.md; next: export {folder}')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -42,13 +44,21 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='train', formatter_class=HelpFormatter,
         description='Train a network from a recipe. Stopped at any moment, even by kill -9, the '
-                    'same command goes on\nfrom the last saved state.')
+                    'same command goes on\nfrom the last saved state. Under torchrun its '
+                    'processes share every batch.')
     parser.add_argument('recipe', type=Path, help='YAML file, as in config/train/')
     parser.add_argument('--data', type=Path, required=True,
-                        help='root of a data set in VOC layout, as render_dataset writes')
+                        help="root that the paths of the recipe's sources start from")
+    parser.add_argument('--set', action='append', default=[], metavar='FIELD=VALUE',
+                        help='change a field of the recipe, such as seed=2; may be repeated')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--output', type=Path,
                         help="folder of the run; None is runs/ and the recipe's name")
     parser.add_argument('--threads', type=int, default=0, help='CPU threads of torch, 0 for all')
     parser.add_argument('--workers', type=int, default=1,
                         help='processes that read and augment; 0 does so in this one')
     return run_command(_train, parser, argv)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

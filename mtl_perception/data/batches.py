@@ -37,6 +37,10 @@ class Batch:
     images: torch.Tensor
     targets: Targets
 
+    def to(self, device: torch.device) -> 'Batch':
+        """Return the batch on a device."""
+        return Batch(self.images.to(device, non_blocking=True), self.targets.to(device))
+
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
@@ -103,49 +107,81 @@ def collate(samples: Sequence[Encoded]) -> Batch:
                 torch.tensor([sample.image_class for sample in samples])))
 
 
+@dataclass(frozen=True, eq=False)
+class Part:
+    """
+    What every batch of a stage takes from one data set.
+
+    :param dataset: of samples, with the labels that are to be learnt
+    :param count: samples a batch
+    :param augmentations: applied to each in order
+    :param order: number that sets its order apart from those of other parts
+    """
+
+    dataset: Sequence[Sample]
+    count: int
+    augmentations: Tuple[Augmentation, ...]
+    order: int
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlan:
+    """
+    What one batch is made of.
+
+    :param side: of the square input, pixels
+    :param turn: batches that were taken from these parts before
+    :param parts: with as many samples together as the batch has
+    """
+
+    side: int
+    turn: int
+    parts: Tuple[Part, ...]
+
+
 class TrainingStream(torch.utils.data.Dataset):
     """
     The endless, reproducible sequence of training batches.
 
     Batch ``step`` depends on the seed and ``step`` alone, so a run that was cut off goes on with
-    the batches it would have had.
+    the batches it would have had. Of several processes each makes every so many-th sample.
 
-    :param dataset: of samples
-    :param augmentations: applied to each in order
-    :param side: returns the square input's side for a step
-    :param batch_size: samples a batch
+    :param plan: returns what the batch of a step is made of
     :param steps: batches in all
     :param pad_value: grey of the letterbox border
     :param seed: of order and augmentation
+    :param rank: of this process, from 0
+    :param world: number of processes
     """
 
-    def __init__(self, dataset, augmentations: Tuple[Augmentation, ...],
-                 side: Callable[[int], int], batch_size: int, steps: int, pad_value: int,
-                 seed: int):
-        self._dataset = dataset
-        self._augmentations = augmentations
-        self._side = side
-        self._batch_size = batch_size
+    def __init__(self, plan: Callable[[int], BatchPlan], steps: int, pad_value: int, seed: int,
+                 rank: int = 0, world: int = 1):
+        self._plan = plan
         self._steps = steps
         self._pad_value = pad_value
         self._seed = seed
+        self._rank = rank
+        self._world = world
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return self._steps
 
-    def _sample_index(self, position: int) -> int:
-        epoch, offset = divmod(position, len(self._dataset))
-        order = np.random.default_rng((self._seed, 0, epoch)).permutation(len(self._dataset))
-        return int(order[offset])
+    def _draw(self, part: Part, position: int) -> Sample:
+        epoch, offset = divmod(position, len(part.dataset))
+        order = np.random.default_rng((self._seed, 0, part.order, epoch))
+        return part.dataset[int(order.permutation(len(part.dataset))[offset])]
 
     def __getitem__(self, step: int) -> Batch:
-        """Return the batch of one step."""
-        side = self._side(step)
-        letterbox = Letterbox(side, side, self._pad_value)
+        """Return this process's samples of one step."""
+        plan = self._plan(step)
+        letterbox = Letterbox(plan.side, plan.side, self._pad_value)
+        slots = [(part, plan.turn * part.count + number)
+                 for part in plan.parts for number in range(part.count)]
         encoded = []
-        for position in range(step * self._batch_size, (step + 1) * self._batch_size):
-            rng = np.random.default_rng((self._seed, 1, position))
-            sample = self._dataset[self._sample_index(position)]
-            encoded.append(encode(apply_all(self._augmentations, sample, rng), letterbox))
+        for slot in range(self._rank, len(slots), self._world):
+            part, position = slots[slot]
+            rng = np.random.default_rng((self._seed, 1, step, slot))
+            sample = apply_all(part.augmentations, self._draw(part, position), rng)
+            encoded.append(encode(sample, letterbox))
         return collate(encoded)

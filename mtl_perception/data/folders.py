@@ -27,13 +27,16 @@ def list_class_folders(root: Path, names: Tuple[str, ...]) -> List[Tuple[Path, i
     """
     Return path and class of every picture in ``root/<class>/``, sorted.
 
+    Folders whose name begins with a dot are left alone.
+
     :param names: of the image classes; a class without a folder has no pictures
     :raises DatasetError: if there is no such folder, a folder is no class, or no picture is found
     """
     root = Path(root)
     if not root.is_dir():
         raise DatasetError(f'{root}: expected a folder with a folder a class, got nothing')
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = sorted(path for path in root.iterdir()
+                     if path.is_dir() and not path.name.startswith('.'))
     unknown = [folder.name for folder in folders if folder.name not in names]
     if unknown:
         raise DatasetError(f'{root}: expected folders named after the {len(names)} image '

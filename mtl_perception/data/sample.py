@@ -15,7 +15,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
 import cv2
 from mtl_perception.errors import DatasetError
@@ -45,15 +45,57 @@ class Sample:
     image_class: Optional[int] = None
 
 
+def _is_whole_jpeg(data: bytes) -> bool:
+    # The end marker counts behind the headers only: a thumbnail in them has one of its own.
+    position = 2
+    while data[position:position + 1] == b'\xff' and data[position + 1:position + 2] != b'\xda':
+        position += 2 + int.from_bytes(data[position + 2:position + 4], 'big')
+    return data.find(b'\xff\xd9', position) >= 0
+
+
 def read_picture(path: Path) -> np.ndarray:
     """
-    Return the picture at ``path``, uint8 ``[H, W, 3]``, BGR.
+    Return the picture at ``path``, uint8 ``[H, W, 3]``, BGR, upright as its EXIF tag says.
 
-    :raises DatasetError: if it is missing or no picture
+    :raises DatasetError: if it is missing, no picture, or cut off
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    image, found = None, 'something else'
+    try:
+        data = path.read_bytes()
+        # OpenCV fills what a cut-off JPEG lacks with grey and says nothing; PNG it refuses.
+        if data.startswith(b'\xff\xd8') and not _is_whole_jpeg(data):
+            found = 'a JPEG that is cut off'
+        elif data:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except FileNotFoundError:
+        found = 'no file'
+    except OSError as error:
+        found = f'an error: {error.strerror}'
+    except cv2.error as error:  # more pixels than OpenCV takes
+        found = f'an error: {error.err}'
     if image is None:
-        found = 'something else' if path.is_file() else 'no file'
         raise DatasetError(f'{path}: expected a picture, got {found}; restore it or take its name '
                            'off the list')
     return image
+
+
+def fit_boxes(boxes: np.ndarray, image: np.ndarray, name: Callable[[int], str]) -> np.ndarray:
+    """
+    Return the boxes cut to the picture; annotators and rounding leave it by up to a pixel.
+
+    :param boxes: ``[M, 4]`` xyxy pixels
+    :param image: ``[H, W, 3]`` that they belong to
+    :param name: returns where box ``i`` is written, for the error
+    :return: float32 ``[M, 4]``
+    :raises DatasetError: if a box has no area or leaves the picture by more
+    """
+    height, width = image.shape[:2]
+    fitted = np.clip(boxes, 0, np.array([width, height, width, height], np.float32),
+                     dtype=np.float32)
+    wrong = (np.abs(fitted - boxes) > 1).any(axis=1) | (fitted[:, 2:] <= fitted[:, :2]).any(axis=1)
+    if wrong.any():
+        index = int(wrong.argmax())
+        x_min, y_min, x_max, y_max = (round(float(edge), 2) for edge in boxes[index])
+        raise DatasetError(f'{name(index)}: expected a box with an area inside the picture of '
+                           f'{width}x{height}, got x {x_min} to {x_max}, y {y_min} to {y_max}')
+    return fitted

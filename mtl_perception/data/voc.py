@@ -15,7 +15,8 @@
 Pascal VOC's folder layout, for detection, segmentation and image classes.
 
 ``ImageSets/Main/<split>.txt`` names the pictures, ``JPEGImages/<name>.jpg`` holds them,
-``Annotations/<name>.xml`` the boxes and ``SegmentationClass/<name>.png`` the class ids.
+``Annotations/<name>.xml`` the boxes and ``SegmentationClass/<name>.png`` the class ids. VOC2012
+lists the pictures that have masks in ``ImageSets/Segmentation``.
 ``ImageSets/Classification/<split>.csv`` (columns ``name,class``) adds an image class, which VOC
 itself has not. A picture without an annotation, mask or row lacks that label.
 """
@@ -26,10 +27,19 @@ from typing import Dict, List, Optional, Tuple
 import xml.etree.ElementTree as ElementTree
 
 from mtl_perception.card import ClassNames
-from mtl_perception.data.sample import read_picture, Sample
+from mtl_perception.data.sample import fit_boxes, read_picture, Sample
 from mtl_perception.errors import DatasetError
+from mtl_perception.recipe import TASKS
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+
+_VOC2012 = ('aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow',
+            'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
+            'train', 'tvmonitor')
+
+# VOC labels no picture as a whole; the head must have one name, and this one says so.
+VOC_NAMES = ClassNames(detection=_VOC2012, segmentation=('background', *_VOC2012),
+                       classification=('none',))
 
 
 def _folder(path: Path) -> Path:
@@ -39,18 +49,28 @@ def _folder(path: Path) -> Path:
     return path
 
 
+def _is_split(path: Path) -> bool:
+    # VOC2012's <class>_train.txt has a second column, whether the class is seen.
+    with open(path, encoding='utf-8') as file:
+        return len(file.readline().split()) == 1
+
+
 def read_split(root: Path, split: str) -> List[str]:
     """
     Return the names of a split's pictures, in the file's order.
 
+    :param split: a list in ``ImageSets/Main``, or with its folder, as ``Segmentation/train``
     :raises DatasetError: if the split is missing or empty; the message lists those there are
     """
-    folder = _folder(_folder(root) / 'ImageSets' / 'Main')
-    path = folder / f'{split}.txt'
+    lists = _folder(root) / 'ImageSets'
+    path = lists / f'{split}.txt' if '/' in split else lists / 'Main' / f'{split}.txt'
+    folder = _folder(path.parent)
     if not path.is_file():
-        splits = ', '.join(sorted(file.stem for file in folder.glob('*.txt'))) or 'none'
-        raise DatasetError(f'{folder}: expected a split of [{splits}], got {split!r}')
-    names = [line.split()[0] for line in path.read_text().splitlines() if line.strip()]
+        splits = ', '.join(sorted(file.stem for file in folder.glob('*.txt') if _is_split(file)))
+        raise DatasetError(f'{folder}: expected a split of [{splits or "none"}], '
+                           f'got {path.stem!r}')
+    names = [line.split()[0] for line in path.read_text(encoding='utf-8').splitlines()
+             if line.strip()]
     if not names:
         raise DatasetError(f'{path}: expected at least one name, got an empty split')
     return names
@@ -62,20 +82,27 @@ def read_image_classes(path: Path, names: Tuple[str, ...]) -> Dict[str, int]:
 
     :param path: with the header ``name,class``
     :param names: of the image classes
-    :raises DatasetError: if the header or a class is another
+    :raises DatasetError: if the header or a class is another, or a picture has two classes
     """
     indices = {name: index for index, name in enumerate(names)}
-    with open(path, newline='') as file:
-        reader = csv.DictReader(file)
-        if not {'name', 'class'} <= set(reader.fieldnames or ()):
-            raise DatasetError(f'{path}: expected the columns name,class, '
-                               f'got {",".join(reader.fieldnames or ())}')
-        classes = {}
-        for row in reader:
-            if row['class'] not in indices:
-                raise DatasetError(f'{path}: {row["name"]}: expected one of the '
-                                   f'{len(names)} image classes, got {row["class"]!r}')
-            classes[row['name']] = indices[row['class']]
+    classes: Dict[str, int] = {}
+    try:
+        # Spreadsheets put a byte order mark in front.
+        with open(path, newline='', encoding='utf-8-sig') as file:
+            reader = csv.DictReader(file)
+            if not {'name', 'class'} <= set(reader.fieldnames or ()):
+                raise DatasetError(f'{path}: expected the columns name,class, '
+                                   f'got {",".join(reader.fieldnames or ())}')
+            for row in reader:
+                name, image_class = row['name'], row['class']
+                if image_class not in indices:
+                    raise DatasetError(f'{path}: {name}: expected one of the {len(names)} image '
+                                       f'classes, got {image_class!r}')
+                if classes.setdefault(name, indices[image_class]) != indices[image_class]:
+                    raise DatasetError(f'{path}: {name}: expected one class, got '
+                                       f'{names[classes[name]]!r} and {image_class!r}')
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DatasetError(f'{path}: expected a CSV in UTF-8, got: {error}') from None
     return classes
 
 
@@ -103,7 +130,7 @@ def read_annotation(path: Path, names: Tuple[str, ...]
     boxes, class_ids, difficult = [], [], []
     try:
         objects = ElementTree.parse(path).findall('object')
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, OSError, ValueError) as error:  # encodings too
         raise DatasetError(f'{path}: expected a VOC annotation, got: {error}') from None
     for item in objects:
         name = item.findtext('name')
@@ -150,23 +177,26 @@ class VocDataset:
     The samples of one split.
 
     :param root: folder that holds ``JPEGImages`` and the others
-    :param split: a list in ``ImageSets/Main``
+    :param split: a list in ``ImageSets/Main``, or with its folder, as ``Segmentation/train``
     :param classes: names of the three heads
+    :param tasks: whose labels are read; the files of the others may hold anything
     :raises DatasetError: if the folder or split is missing or empty, or a class is unknown
 
     Samples are read when asked for; reading one raises :class:`DatasetError` if its files are
     missing, damaged, or name an unknown class.
     """
 
-    def __init__(self, root: Path, split: str, classes: ClassNames):
+    def __init__(self, root: Path, split: str, classes: ClassNames,
+                 tasks: Tuple[str, ...] = TASKS):
         self.root = Path(root)
         self.split = split
         self.names = read_split(self.root, split)
         self._classes = classes
+        self._tasks = tasks
         self._pictures = _folder(self.root / 'JPEGImages')
-        places = self.root / 'ImageSets' / 'Classification' / f'{split}.csv'
+        places = self.root / 'ImageSets' / 'Classification' / f'{Path(split).name}.csv'
         self._image_classes = (read_image_classes(places, classes.classification)
-                               if places.is_file() else {})
+                               if 'classification' in tasks and places.is_file() else {})
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -178,10 +208,11 @@ class VocDataset:
         image = read_picture(self._pictures / f'{name}.jpg')
         boxes = class_ids = difficult = mask = None
         annotation = self.root / 'Annotations' / f'{name}.xml'
-        if annotation.is_file():
+        if 'detection' in self._tasks and annotation.is_file():
             boxes, class_ids, difficult = read_annotation(annotation, self._classes.detection)
+            boxes = fit_boxes(boxes, image, lambda number: f'{annotation}: object {number + 1}')
         mask_path = self.root / 'SegmentationClass' / f'{name}.png'
-        if mask_path.is_file():
+        if 'segmentation' in self._tasks and mask_path.is_file():
             mask = read_mask(mask_path, image.shape[:2], len(self._classes.segmentation))
         return Sample(name, image, boxes, class_ids, difficult, mask,
                       self._image_classes.get(name))

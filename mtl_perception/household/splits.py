@@ -60,13 +60,17 @@ class Split:
 
 USUAL_CAMERA = CameraRange(elevation=(12.0, 38.0))
 HIGH_CAMERA = CameraRange(elevation=(44.0, 58.0), horizon=28.0)
+NEAR_CAMERA = CameraRange(elevation=(12.0, 38.0), distance=(0.3, 0.65))
 
 SPLITS = {
-    'train': Split(seed=1, frames=3000, camera=USUAL_CAMERA),
+    'train': Split(seed=1, frames=6000, camera=USUAL_CAMERA),
     'val': Split(seed=2, frames=200, camera=USUAL_CAMERA),
-    'test': Split(seed=3, frames=300, camera=USUAL_CAMERA),
-    'test_variants': Split(seed=4, frames=200, camera=USUAL_CAMERA, held_out_variants=True),
-    'test_heights': Split(seed=5, frames=200, camera=HIGH_CAMERA),
+    'test': Split(seed=3, frames=500, camera=USUAL_CAMERA),
+    'test_variants': Split(seed=4, frames=300, camera=USUAL_CAMERA, held_out_variants=True),
+    'test_heights': Split(seed=5, frames=300, camera=HIGH_CAMERA),
+    'study': Split(seed=21, frames=2400, camera=NEAR_CAMERA),
+    'study_test': Split(seed=22, frames=300, camera=NEAR_CAMERA),
+    'study_val': Split(seed=23, frames=100, camera=NEAR_CAMERA),
     'smoke': Split(seed=9, frames=40, camera=USUAL_CAMERA),
     'tour': Split(seed=10, frames=240, camera=USUAL_CAMERA),
 }
