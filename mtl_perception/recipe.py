@@ -123,7 +123,7 @@ class Source:
     :param frames: only the first so many pictures; 0 for all
     """
 
-    format: str
+    format: str  # noqa: A003 the field's word
     path: str
     split: str = 'train'
     images: str = ''
@@ -293,7 +293,7 @@ class Recipe:
         return sum(stage.steps for stage in self.stages)
 
     def stage_at(self, step: int) -> Tuple[int, int]:
-        """Return the number of the stage that ``step`` is in, from 0, and the step that began it."""
+        """Return the number of the stage that ``step`` is in, from 0, and its first step."""
         start = 0
         for number, stage in enumerate(self.stages):
             if step < start + stage.steps:

@@ -33,7 +33,7 @@ from mtl_perception.distillation import Distillation
 from mtl_perception.distributed import (
     from_first, mean_over_processes, process_group, rank, wait_for_all, world_size)
 from mtl_perception.engine import Engine
-from mtl_perception.errors import ConfigError, PerceptionError
+from mtl_perception.errors import ConfigError, DatasetError, PerceptionError
 from mtl_perception.evaluation import evaluate, headline
 from mtl_perception.export import export
 from mtl_perception.initial_weights import load_matching, load_pretrained_trunk
@@ -43,7 +43,7 @@ from mtl_perception.network.deploy import DeployNetwork
 from mtl_perception.plots import plot_run
 from mtl_perception.recipe import Recipe, recipe_from_mapping, recipe_to_json, TASKS
 from mtl_perception.run_folder import Meter, RunFolder
-from mtl_perception.run_report import write_run_report
+from mtl_perception.run_report import training_minutes, write_run_report
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -328,9 +328,27 @@ def open_datasets(recipe: Recipe, data: Path, card: Card, workers: int
         datasets = [without(dataset, found.bad_indices)
                     for dataset, found in zip(datasets, surveys)]
         surveys = [found.readable for found in surveys]
+        for source, dataset in zip(recipe.sources, datasets):
+            if not len(dataset):
+                raise DatasetError(f'{source.path}: expected at least one picture that can be '
+                                   'read, got none')
     learnt = [task for task in TASKS if any(task in stage.tasks for stage in recipe.stages)]
     require_complete(surveys, card.classes, learnt, recipe.name)
     return datasets
+
+
+def open_validation(recipe: Recipe, data: Path, card: Card, workers: int) -> Sequence[Sample]:
+    """
+    Return the pictures that the recipe watches, each read once.
+
+    :param data: root that the source's path starts from
+    :param workers: processes that read
+    :raises DatasetError: if it is missing or a picture cannot be read
+    """
+    dataset = open_source(recipe.validation, data, card.classes)
+    found = from_first(lambda: _survey(recipe.validation.path, dataset, card, workers))
+    require_complete([found], card.classes, (), recipe.name)
+    return dataset
 
 
 def _survey(name: str, dataset: Sequence[Sample], card: Card, workers: int) -> Survey:
@@ -366,7 +384,7 @@ def _train(recipe: Recipe, data: Path, run: RunFolder, workers: int, device: tor
            ) -> Path:
     card = card_of(recipe)
     first = rank() == 0
-    validation = open_source(recipe.validation, data, card.classes)
+    validation = open_validation(recipe, data, card, workers)
     datasets = open_datasets(recipe, data, card, workers)
     run.path.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, datasets, run,
@@ -417,13 +435,11 @@ def export_run(folder: Path, output: Path) -> Checkpoint:
     run = RunFolder(Path(folder))
     state = run.read_state()
     recipe = recipe_from_mapping(state['recipe'])
-    trained = [entry for entry in run.read_log() if entry['kind'] == 'train']
     card = replace(
         card_of(recipe), training={
             'recipe': state['recipe'], 'step': state['step'],
             'samples_seen': state['step'] * recipe.batch_size,
-            'minutes': round(sum(LOG_EVERY * recipe.batch_size / entry['images_per_second']
-                                 for entry in trained) / 60, 1),
+            'minutes': round(training_minutes(run.read_log(), recipe.batch_size), 1),
             'torch': torch.__version__},
         data=state['data'])
     network = build_network(card)

@@ -97,7 +97,7 @@ def test_ids_may_be_names(tmp_path):
     assert len(read(tmp_path, json.loads(text))[2].boxes) == 2
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(strategies.lists(strategies.tuples(
     strategies.sampled_from((11, 5, 8)), strategies.sampled_from((3, 7)),
     strategies.tuples(strategies.floats(0, 50), strategies.floats(0, 30),

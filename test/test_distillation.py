@@ -41,7 +41,7 @@ def tensor(seed):
 @pytest.mark.parametrize('task', TASKS)
 def test_agreement_costs_nothing(task):
     """And difference costs something."""
-    assert DISTILLATION(task, tensor(1), tensor(1), SIDE, SIDE).item() == pytest.approx(0, abs=1e-6)
+    assert abs(DISTILLATION(task, tensor(1), tensor(1), SIDE, SIDE).item()) < 1e-6
     assert DISTILLATION(task, tensor(1), tensor(2), SIDE, SIDE).item() > 0.01
 
 

@@ -58,7 +58,8 @@ def test_a_wrong_change_is_refused(tmp_path, change):
 
 def test_schedule_rises_stays_and_falls():
     """Warm-up to the peak, flat to the middle, cosine to next to nothing."""
-    recipe = replace(RECIPE, stages=(Stage('joint', 1000),), warmup_steps=100, flat=0.5, learning_rate=1.0)
+    recipe = replace(RECIPE, stages=(Stage('joint', 1000),), warmup_steps=100, flat=0.5,
+                     learning_rate=1.0)
     rates = [recipe.learning_rate_at(step) for step in range(1000)]
     assert rates[0] == pytest.approx(1 / 101)
     assert rates[100:501] == pytest.approx([1.0] * 401)

@@ -178,10 +178,10 @@ def test_no_process_outlives_the_survey(tmp_path, how):
             os.killpg(process.pid, signal.SIGINT)
         else:
             process.kill()
-        _, errors = process.communicate(timeout=120)
-    _, alive = psutil.wait_procs(children, timeout=60)
-    for child in alive:
-        child.kill()
+        _, alive = psutil.wait_procs(children, timeout=60)
+        for child in alive:
+            child.kill()
+        _, errors = process.communicate(timeout=60)
     assert alive == []
     assert errors.count('Traceback') == errors.count('KeyboardInterrupt') == (how == 'Ctrl-C')
 

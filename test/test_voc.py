@@ -264,7 +264,7 @@ def test_ids_of_voc2012_are_its_palettes():
     assert VOC_NAMES.segmentation == ('background', *VOC_NAMES.detection)
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(strategies.lists(strategies.tuples(
     strategies.integers(0, 59), strategies.integers(1, 60), strategies.integers(0, 39),
     strategies.integers(1, 40), strategies.sampled_from(CLASSES.detection),

@@ -36,7 +36,8 @@ def _train(arguments: argparse.Namespace) -> None:
     recipe = load_recipe(arguments.recipe, arguments.set)
     folder = train(recipe, arguments.data, arguments.output or Path('runs') / recipe.name,
                    arguments.workers, choose_device(arguments.device))
-    print(f'{folder}: state, log, curves and report.md; next: export {folder}')
+    if os.environ.get('RANK', '0') == '0':  # torchrun starts several of us
+        print(f'{folder}: state, log, curves and report.md; next: export {folder}')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -17,12 +17,13 @@ from typing import Any, Mapping, Sequence, Union
 
 from mtl_perception.card import ClassNames
 from mtl_perception.data.household import HOUSEHOLD_NAMES
+from mtl_perception.data.voc import VOC_NAMES
 from mtl_perception.errors import CheckpointError, ConfigError
 from mtl_perception.recipe import TASKS
 
-CLASSES = {'household': HOUSEHOLD_NAMES}
+CLASSES = {'household': HOUSEHOLD_NAMES, 'voc2012': VOC_NAMES}
 
-NOTHING = ('none',)
+NOTHING = VOC_NAMES.classification
 """Stands for the classes of a task that a recipe does not have: a head needs one at least."""
 
 

@@ -19,9 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 import multiprocessing
-import os
 import signal
-import threading
 from typing import Callable, Iterable, Iterator, Sequence, Tuple, Union
 
 import cv2
@@ -29,6 +27,7 @@ from mtl_perception.card import ClassNames
 from mtl_perception.data.sample import Sample
 from mtl_perception.errors import DatasetError
 from mtl_perception.recipe import TASKS
+from mtl_perception.worker_process import end_with_parent
 import numpy as np
 
 _CHUNK = 16  # samples that a process takes at once
@@ -92,15 +91,9 @@ def _examine(dataset: Sequence[Sample], classes: ClassNames, index: int
 _examine_own = None  # what a worker process examines samples with
 
 
-def _end_with_parent():
-    # A killed parent closes no queue: its pool would wait for work for ever.
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
 def _prepare_worker(dataset: Sequence[Sample], classes: ClassNames):
     global _examine_own
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, which ends the pool
     cv2.setNumThreads(1)
     _examine_own = partial(_examine, dataset, classes)

@@ -165,7 +165,8 @@ def read_mask(path: Path, shape: Tuple[int, int], classes: int) -> np.ndarray:
         raise DatasetError(f'{path}: expected a mask PNG, got: {error}') from None
     if mask.dtype != np.uint8 or mask.shape != shape:
         raise DatasetError(f'{path}: expected an 8-bit mask {list(shape)}, '
-                           f'got {mask.dtype} {list(mask.shape)}')
+                           f'got {mask.dtype} {list(mask.shape)}; export ids, grey or palette, '
+                           'not colours')
     largest = mask.max(initial=0, where=mask != 255)
     if largest >= classes:
         raise DatasetError(f'{path}: expected ids below {classes} or 255, got {largest}')

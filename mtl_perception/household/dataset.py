@@ -29,6 +29,7 @@ from mtl_perception.household.classes import OBJECT_CLASSES, PLACES
 from mtl_perception.household.objects import HELD_OUT_VARIANTS
 from mtl_perception.household.scene import draw_place
 from mtl_perception.household.splits import Split, SPLITS
+from mtl_perception.worker_process import end_with_parent
 from tqdm import tqdm
 
 GENERATOR_VERSION = 2
@@ -139,6 +140,7 @@ _renderer = None  # one GL context a process, opened by the first chunk
 
 def _open_renderer(request):
     """Prepare a worker process: one rendering thread, as every core has a process."""
+    end_with_parent()
     os.environ['LP_NUM_THREADS'] = '1'
     cv2.setNumThreads(1)
 
