@@ -312,7 +312,7 @@ class Degrade:
     """
     Lose quality as a camera, its lens, its light or its link does.
 
-    Small losses are drawn far more often than large ones.
+    Small losses are drawn more often than large ones.
 
     :param probability: of each of the five, by itself
     :param blur: largest standard deviation, pixels
@@ -333,8 +333,8 @@ class Degrade:
         """Return the sample, perhaps worse."""
         image = sample.image
         wanted = rng.random(5) < self.probability
-        # Squaring a uniform draw puts half of the draws in the lowest quarter.
-        blur, noise, contrast, darkness, jpeg = rng.random(5) ** 2
+        # The power puts half of the draws in the lowest third.
+        blur, noise, contrast, darkness, jpeg = rng.random(5) ** 1.5
         if wanted[0]:
             image = cv2.GaussianBlur(image, (0, 0), 0.3 + blur * (self.blur - 0.3))
         if wanted[1] or wanted[2]:

@@ -15,25 +15,33 @@
 
 from typing import List
 
-from mtl_perception.checkpoint import Checkpoint, SAFETENSORS, verified_bytes
+from mtl_perception.backends.torch_backend import load_network
+from mtl_perception.checkpoint import Checkpoint, load_checkpoint, SAFETENSORS, verified_bytes
 from mtl_perception.errors import ConfigError
 from safetensors.torch import load
 from torch import nn
+from torchvision.models import mobilenet_v3_small, MobileNet_V3_Small_Weights
+
+IMAGENET = 'imagenet'
 
 
-def load_pretrained_trunk(network: nn.Module) -> None:
+def load_trunk(network: nn.Module, source: str) -> None:
     """
-    Fill the trunk with torchvision's ImageNet weights, downloading them once.
+    Fill the trunk, MobileNetV3-Small in every network, with trained weights.
 
+    :param source: ``imagenet``, torchvision's weights, which it downloads once; or weights, a name
+        in weights/ or a path
     :raises ConfigError: if they cannot be had
     """
-    from torchvision.models import mobilenet_v3_small, MobileNet_V3_Small_Weights
-    try:
-        model = mobilenet_v3_small(weights=MobileNet_V3_Small_Weights.IMAGENET1K_V1)
-    except OSError as error:
-        raise ConfigError(f'recipe: pretrained: expected to download torchvision weights, got: '
-                          f'{error}; set pretrained: false') from None
-    network.trunk_layers.load_state_dict(model.features.state_dict())
+    if source == IMAGENET:
+        try:
+            layers = mobilenet_v3_small(weights=MobileNet_V3_Small_Weights.IMAGENET1K_V1).features
+        except OSError as error:
+            raise ConfigError(f'recipe: trunk: expected to download torchvision weights, got: '
+                              f'{error}; leave trunk out, or name a weights folder') from None
+    else:
+        layers = load_network(load_checkpoint(source)).trunk_layers
+    network.trunk_layers.load_state_dict(layers.state_dict())
 
 
 def load_matching(network: nn.Module, checkpoint: Checkpoint) -> List[str]:

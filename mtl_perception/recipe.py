@@ -203,7 +203,8 @@ class Recipe:
     :param input_side: side of the square input that the exported network takes
     :param start_from: weights to start from, a name in weights/ or a path; what has another shape
         there starts afresh. Empty: all starts afresh
-    :param pretrained: start the trunk from torchvision's ImageNet weights (downloads them)
+    :param trunk: what the trunk starts from: ``imagenet``, torchvision's weights (downloads them),
+        or weights of either network, a name in weights/ or a path. Empty: it starts afresh
     :param seed: of weights, order and augmentation
     :param batch_size: pictures a step
     :param resolutions: input sides over each stage, the first from 0
@@ -231,7 +232,7 @@ class Recipe:
     skip_bad: bool = False
     input_side: int = 512
     start_from: str = ''
-    pretrained: bool = False
+    trunk: str = ''
     seed: int = 1
     batch_size: int = 16
     resolutions: Tuple[Resolution, ...] = (Resolution(0.0, 512),)
@@ -270,11 +271,10 @@ class Recipe:
                      getattr(self, name))
         _require(_is_count(self.input_side, 32) and self.input_side % 32 == 0, 'input_side',
                  'a multiple of 32', self.input_side)
-        _require(isinstance(self.start_from, str), 'start_from', 'a name or path',
-                 self.start_from)
-        for name in ('pretrained', 'skip_bad'):
-            _require(type(getattr(self, name)) is bool, name, 'true or false',
+        for name in ('start_from', 'trunk'):
+            _require(isinstance(getattr(self, name), str), name, 'a name or path',
                      getattr(self, name))
+        _require(type(self.skip_bad) is bool, 'skip_bad', 'true or false', self.skip_bad)
         for name, low, high in (('learning_rate', 1e-8, 1), ('weight_decay', 0, 1),
                                 ('flat', 0, 1), ('clip_norm', 1e-6, 1e6), ('ema_decay', 0, 1),
                                 ('norm_momentum', 1e-4, 1)):

@@ -104,7 +104,7 @@ def _progress(recipe: Recipe, entries: Sequence[Entry]) -> str:
 
 
 def _start(recipe: Recipe) -> str:
-    trunk = "torchvision's ImageNet trunk" if recipe.pretrained else ''
+    trunk = f'the trunk of `{recipe.trunk}`' if recipe.trunk else ''
     weights = f'the weights `{recipe.start_from}`' if recipe.start_from else ''
     return ' and '.join(filter(None, (weights, trunk))) or 'random weights'
 

@@ -36,7 +36,7 @@ from mtl_perception.engine import Engine
 from mtl_perception.errors import ConfigError, DatasetError, PerceptionError
 from mtl_perception.evaluation import evaluate, headline
 from mtl_perception.export import export
-from mtl_perception.initial_weights import load_matching, load_pretrained_trunk
+from mtl_perception.initial_weights import load_matching, load_trunk
 from mtl_perception.losses import LossWeights, MultiTaskLoss
 from mtl_perception.network import build_network, NETWORKS
 from mtl_perception.network.deploy import DeployNetwork
@@ -163,10 +163,10 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         self.network = build_network(self.card)
         state = folder.read_state() if folder.state.is_file() else None
-        if state is None and recipe.pretrained:
-            load_pretrained_trunk(self.network)
         if state is None and recipe.start_from:
             load_matching(self.network, load_checkpoint(recipe.start_from))
+        if state is None and recipe.trunk:
+            load_trunk(self.network, recipe.trunk)
         self.norms = [module for module in self.network.modules()
                       if isinstance(module, nn.BatchNorm2d)]
         for norm in self.norms:

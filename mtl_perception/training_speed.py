@@ -87,7 +87,7 @@ def _at_side(recipe: Recipe, side: int, steps: int) -> Recipe:
     """Return a recipe of one joint stage, with the windows that ``recipe`` has nearest to it."""
     nearest = min(recipe.resolutions, key=lambda resolution: abs(resolution.side - side))
     return replace(recipe, stages=(Stage('speed', steps),), teachers={}, start_from='',
-                   pretrained=False, resolutions=(Resolution(0.0, side, nearest.zoom),))
+                   trunk='', resolutions=(Resolution(0.0, side, nearest.zoom),))
 
 
 def _loader_seconds(trainer: Trainer, workers: int, on_batch: Callable[[], None]) -> np.ndarray:

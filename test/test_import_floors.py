@@ -39,7 +39,7 @@ FLOORS = (
 SIBLINGS = {
     ('frame', 'errors'), ('config', 'errors'), ('card', 'errors'), ('recipe', 'errors'),
     ('postprocess', 'preprocess'), ('losses', 'postprocess'), ('losses', 'assignment'),
-    ('distillation', 'losses'), ('initial_weights', 'checkpoint'),
+    ('distillation', 'losses'), ('initial_weights', 'checkpoint'), ('initial_weights', 'backends'),
     ('backends', 'checkpoint'), ('augment', 'data'), ('data', 'augment'), ('data', 'bags'),
     ('training', 'engine'), ('training', 'evaluation'), ('training', 'export'),
     ('training', 'run_report'), ('training_speed', 'training'),

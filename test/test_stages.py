@@ -169,6 +169,28 @@ def test_weights_can_be_gone_on_from_and_taught_from(data, tmp_path):
         trainer_of(replace(RECIPE, network='report', start_from=weights), data, tmp_path / 'net')
 
 
+def test_either_network_takes_the_trunk_of_the_other(data, tmp_path):
+    """The trunk is MobileNetV3-Small in both; all else starts afresh."""
+    run = train(replace(RECIPE, stages=(Stage('joint', 2),)), data, tmp_path / 'run', workers=0)
+    weights = str(export_run(run, tmp_path / 'weights').folder)
+    average = RunFolder(run).read_state()['average']
+    for network in ('unified', 'report'):
+        recipe = replace(RECIPE, network=network, trunk=weights)
+        trunk = trainer_of(recipe, data, tmp_path / network).network.trunk_layers.state_dict()
+        assert all(torch.equal(value, average[f'trunk.layers.{name}'])
+                   for name, value in trunk.items())
+
+
+def test_without_internet_imagenet_is_one_clear_line(data, tmp_path, monkeypatch):
+    """The proxy refuses, as a robot's network does."""
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    for name in ('http_proxy', 'https_proxy', 'HTTP_PROXY', 'HTTPS_PROXY'):
+        monkeypatch.setenv(name, 'http://127.0.0.1:9')
+    with pytest.raises(ConfigError, match='expected to download torchvision weights') as caught:
+        trainer_of(replace(RECIPE, trunk='imagenet'), data, tmp_path / 'run')
+    assert '\n' not in str(caught.value)
+
+
 def test_a_stage_without_a_source_is_refused(data, tmp_path):
     """Before anything is learnt."""
     recipe = replace(RECIPE, sources=(Source('voc', '.', tasks=('detection', 'segmentation')),))
