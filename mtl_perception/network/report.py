@@ -16,7 +16,7 @@
 from typing import Dict
 
 from mtl_perception.card import HeadLayout
-from mtl_perception.network.prediction_tensor import flatten_levels
+from mtl_perception.network.prediction_tensor import flatten_levels, start_from_prior
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -47,6 +47,15 @@ class ReportNetwork(nn.Module):
             nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True))
         self.det_seg_cls_head = nn.Conv2d(256, layout.channels, 1)
+        self._start()
+
+    def _start(self) -> None:
+        """Initialise what is new; the report says nothing of it, and so it gets the best start."""
+        for conv in (*self.fuse, *self.head):
+            if isinstance(conv, nn.Conv2d):
+                nn.init.kaiming_normal_(conv.weight, nonlinearity='relu')
+                nn.init.zeros_(conv.bias)
+        start_from_prior(self.det_seg_cls_head, self.layout)
 
     @property
     def trunk_layers(self) -> nn.Sequential:
