@@ -15,7 +15,7 @@ SET_UP := @$(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),--a
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test bench dataset train evaluate clean
+.PHONY: help setup setup-train demo test bench bench-train dataset train evaluate study clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}' Makefile
@@ -36,6 +36,9 @@ test:  ## all tests
 bench: setup  ## how long a frame takes
 	@$(BIN)/benchmark $(WEIGHTS)
 
+bench-train: setup-train  ## pictures a second in training, and whether it waits for data
+	@$(BIN)/python -m mtl_perception.cli.training_speed
+
 dataset: setup-train  ## render the household splits into datasets/household
 	@for split in $(SPLITS); do \
 	  $(BIN)/render_dataset --out $(DATA) --split $$split $(FRAME_COUNT) || exit; done
@@ -47,6 +50,11 @@ evaluate: setup-train  ## render a held-out SPLIT afresh and score the shipped w
 	@rm -rf $(FRESH)
 	@$(BIN)/render_dataset --out $(FRESH) --split $(SPLIT) $(FRAME_COUNT)
 	@$(BIN)/evaluate $(WEIGHTS) --data $(FRESH) --split $(SPLIT)
+
+study: setup-train  ## what is forgotten and what keeps it: all runs of docs/STUDY.md
+	@for split in study study_test; do \
+	  $(BIN)/render_dataset --out datasets/study --split $$split --width 256 --height 256 || exit; done
+	@$(BIN)/python tools/study.py
 
 clean:  ## remove .venv and what was built; datasets/ and runs/ stay
 	rm -rf .venv .cache build install log demo_out
