@@ -134,6 +134,7 @@ def test_progress_sees_every_sample(root):
 
 
 SLOW = """
+import signal
 import sys
 import time
 sys.path.insert(0, {root!r})
@@ -159,6 +160,7 @@ def progress(indices):
 
 
 if __name__ == '__main__':
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     survey(Slow(), ClassNames(('a',), ('b', 'a'), ('c',)), 2, progress)
 """
 
