@@ -22,12 +22,14 @@ import cv2
 from mtl_perception.card import Card
 from mtl_perception.checkpoint import Checkpoint
 from mtl_perception.config import InferenceSettings
+from mtl_perception.data.description import DESCRIPTION, read_description
 from mtl_perception.data.sample import Sample
 from mtl_perception.engine import Engine
 from mtl_perception.errors import ConfigError
 from mtl_perception.evaluation import (
     FIGURES, FrameScore, HEADLINE, headline, Metrics, Robustness, Scoreboard, SETTINGS)
 from mtl_perception.frame import Frame
+from mtl_perception.markdown import markdown_table
 from mtl_perception.metrics import (
     detection_confusion, detection_f1, intersection_over_union, mean_of_known, SIZES)
 from mtl_perception.overlay import class_color, contact_sheet, draw_overlay
@@ -44,8 +46,6 @@ SHOWN = InferenceSettings()
 SHOWN_FRAMES = 6
 CELL_WIDTH = 512
 CAPTION_HEIGHT = 30
-DESCRIPTION = 'dataset.json'
-OF_ITSELF = ('generator', 'generator_version', 'provenance')
 
 
 @dataclass(frozen=True)
@@ -65,21 +65,6 @@ class Subject:
     root: Path
     split: str
     command: str
-
-
-def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """
-    Return a table whose columns line up in a terminal too.
-
-    :param rows: the first is the header; the first column is flush left, the others right
-    """
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = ['| ' + ' | '.join(text.rjust(width) if index else text.ljust(width)
-                               for index, (text, width) in enumerate(zip(row, widths))) + ' |'
-             for row in rows]
-    rule = '|' + '|'.join('-' * (width + 1) + (':' if index else '-')
-                          for index, width in enumerate(widths)) + '|'
-    return '\n'.join([lines[0], rule, *lines[1:]])
 
 
 def _number(value: Optional[float]) -> str:
@@ -244,13 +229,9 @@ def _counts_by_size(board: Scoreboard) -> Dict[str, int]:
 
 
 def _provenance(subject: Subject) -> str:
-    path = subject.root / DESCRIPTION
-    try:
-        document = json.loads(path.read_text(encoding='utf-8'))
-        own = {name: document[name] for name in OF_ITSELF if name in document}
-        return json.dumps({**own, subject.split: document['splits'][subject.split]}, indent=1)
-    except (OSError, ValueError, LookupError, TypeError):
-        return f'no {DESCRIPTION} that tells of this split'
+    own, split = read_description(subject.root, subject.split)
+    return (json.dumps({**own, subject.split: split}, indent=1) if split
+            else f'no {DESCRIPTION} that tells of this split')
 
 
 def _how(subject: Subject, metrics: Metrics) -> List[str]:

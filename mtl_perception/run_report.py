@@ -14,12 +14,13 @@
 """The page that says how a training run went."""
 
 import math
-import os
 from pathlib import Path
 from statistics import median
 from typing import Any, Dict, List, Mapping, Sequence
 
 from mtl_perception.data.datasets import tasks_of
+from mtl_perception.data.voc_writer import write_atomically
+from mtl_perception.markdown import markdown_table
 from mtl_perception.recipe import Recipe, recipe_to_json, Stage
 import yaml
 
@@ -86,8 +87,8 @@ def _cells(figures: Mapping[str, Any]) -> List[str]:
     return [_number(_figure(figures, name)) for name in TITLES]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> List[str]:
-    return ['', *(f'| {" | ".join(row)} |' for row in (head, ['---'] * len(head), *rows)), '']
+def _table(rows: Sequence[Sequence[str]], text_columns: int) -> List[str]:
+    return ['', markdown_table(rows, text_columns), '']
 
 
 def _listed(tasks: Sequence[str]) -> str:
@@ -130,8 +131,8 @@ def _subject(recipe: Recipe) -> List[str]:
             f'Network `{recipe.network}` from {_start(recipe)}, seed {recipe.seed}; batches of '
             f'{recipe.batch_size} at {sides} pixels, {recipe.input_side} when exported.'
             + ''.join(teachers),
-            *_table(('source', 'path', 'split', 'learnt', 'share', 'frames'), sources)[:-1],
-            *_table(('stage', 'steps', 'learns', 'what keeps the rest'), stages)]
+            *_table([('source', 'path', 'split', 'learnt', 'share', 'frames'), *sources], 4)[:-1],
+            *_table([('stage', 'steps', 'learns', 'what keeps the rest'), *stages], 4)]
 
 
 def _figures(entries: Sequence[Entry]) -> List[str]:
@@ -140,7 +141,7 @@ def _figures(entries: Sequence[Entry]) -> List[str]:
         return []
     last = validations[-1]
     return [f'## Figures on the validation split at step {last["step"]}',
-            *_table(('figure', 'value'), list(zip(TITLES.values(), _cells(last)))),
+            *_table([('figure', 'value'), *zip(TITLES.values(), _cells(last))], 1),
             '![Figures over the steps](eval_metrics.png)', '']
 
 
@@ -154,7 +155,7 @@ def _matrix(recipe: Recipe, entries: Sequence[Entry]) -> List[str]:
     return ['## What each stage left', '',
             'Forgetting is (best - last) / best of the tasks that only earlier stages learnt: '
             '0 is nothing, 1 all.',
-            *_table(('after stage', 'it learnt', *TITLES.values()), rows)]
+            *_table([('after stage', 'it learnt', *TITLES.values()), *rows], 2)]
 
 
 def _losses(entries: Sequence[Entry]) -> List[str]:
@@ -163,8 +164,8 @@ def _losses(entries: Sequence[Entry]) -> List[str]:
         return []
     rows = [(name, _number(value)) for name, value in trained[-1].items()
             if name not in ('step', 'kind', 'images_per_second')]
-    return [f'## Losses at step {trained[-1]["step"]}, weighted', *_table(('loss', 'mean'), rows),
-            '![Losses over the steps](loss_curve.png)', '']
+    return [f'## Losses at step {trained[-1]["step"]}, weighted',
+            *_table([('loss', 'mean'), *rows], 1), '![Losses over the steps](loss_curve.png)', '']
 
 
 def write_run_report(recipe: Recipe, entries: Sequence[Entry], folder: Path) -> None:
@@ -181,7 +182,4 @@ def write_run_report(recipe: Recipe, entries: Sequence[Entry], folder: Path) -> 
              *_subject(recipe), *_figures(entries), *_matrix(recipe, entries), *_losses(entries),
              '## Recipe', '', 'Saved as a YAML file, `train` repeats the run from it.', '',
              '```yaml', document.rstrip('\n'), '```', '']
-    path = Path(folder) / REPORT
-    partial = path.with_suffix('.partial')
-    partial.write_text('\n'.join(lines), encoding='utf-8')
-    os.replace(partial, path)
+    write_atomically(Path(folder) / REPORT, '\n'.join(lines).encode())

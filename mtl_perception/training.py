@@ -15,7 +15,6 @@
 
 from copy import deepcopy
 from dataclasses import replace
-import json
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
@@ -26,6 +25,7 @@ from mtl_perception.checkpoint import Checkpoint, load_checkpoint
 from mtl_perception.data.batches import Batch, TrainingStream
 from mtl_perception.data.classes import class_names
 from mtl_perception.data.datasets import open_source
+from mtl_perception.data.description import read_description
 from mtl_perception.data.plan import plan_batches
 from mtl_perception.data.sample import Sample
 from mtl_perception.data.survey import require_complete, Survey, survey, without
@@ -50,8 +50,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-DESCRIPTION = 'dataset.json'
-OF_ITSELF = ('generator', 'generator_version', 'provenance', 'held_out_variants')
 LOG_EVERY = 20
 
 
@@ -301,14 +299,10 @@ def provenance_of(recipe: Recipe, data: Path, frames: Sequence[int]) -> Dict[str
     """
     sources = []
     for source, count in zip(recipe.sources, frames):
-        path = data / source.path / DESCRIPTION
-        document = json.loads(path.read_text()) if path.is_file() else {}
-        own = {name: document[name] for name in OF_ITSELF if name in document}
-        split = document.get('splits', {}).get(source.split, {})
+        own, split = read_description(data / source.path, source.split)
         sources.append({
             **own, 'format': source.format, 'split': source.split, 'frames': count,
-            'tasks': list(source.tasks),
-            **({'seed': split['seed']} if 'seed' in split else {})})
+            'tasks': list(source.tasks), **({'seed': split['seed']} if 'seed' in split else {})})
     return {'sources': sources}
 
 

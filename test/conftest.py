@@ -32,6 +32,16 @@ def pytest_addoption(parser):
                      help='weights of the node under test: a name in weights/, or a path')
 
 
+@pytest.fixture
+def one_thread():
+    """Keep torch's sums in one order, so that trainings can be compared bit by bit."""
+    torch = pytest.importorskip('torch')
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope='session')
 def checkpoint_name(request) -> str:
     """Return the name or path of the weights under test."""

@@ -30,7 +30,7 @@ MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).replace('.__in
 FLOORS = (
     'errors frame prediction config card recipe household.classes',
     'image_codec preprocess postprocess messages overlay network losses assignment metrics plots '
-    'distillation distributed corruptions run_folder worker_process',
+    'distillation distributed corruptions run_folder worker_process markdown',
     'checkpoint backends data augment bags prediction_folder initial_weights',
     'engine training run_report training_speed evaluation evaluation_report export benchmark '
     'bag_prediction bag_pictures household',

@@ -32,6 +32,8 @@ RECIPE = Recipe(
     resolutions=(Resolution(0.0, 64),), warmup_steps=1, save_every=2, validate_every=100,
     augmentation=Augmentation(view=0))
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
@@ -39,15 +41,6 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp('data')
     write_squares(root, 'train', 12)
     return write_squares(root, 'val', 3, seed=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep sums in one order, so that runs can be compared bit by bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def trainer_of(recipe, data, folder):

@@ -15,6 +15,7 @@
 
 import json
 from pathlib import Path
+import re
 import sys
 
 import cv2
@@ -233,7 +234,7 @@ def test_the_tables_hold_the_figures(tmp_path):
     assert 'joint, the steps of one task ' in text and 'staged, replay' not in text
     assert 'One stage is 10 steps of 8 pictures, 80 in all, each of the 40 frames 2.0 times' in \
         study_page.budget(DOCUMENT)
-    stages = study_page.stages(DOCUMENT)
+    stages = re.sub(' +', ' ', study_page.stages(DOCUMENT))
     assert '| staged, naive | 2, detection | 0.450 ± 0.071 | 0.300 ± 0.071 | – |' in stages
     study_page.draw(DOCUMENT, tmp_path / 'study.png')
     assert cv2.imread(str(tmp_path / 'study.png')).std() > 20

@@ -42,6 +42,8 @@ RECIPE = Recipe(
     batch_size=4, resolutions=(Resolution(0.0, 64, (0.8, 1.2)), Resolution(0.75, 96, (0.8, 1.2))),
     warmup_steps=2, save_every=2, validate_every=4, augmentation=Augmentation(paste=0.5))
 
+pytestmark = pytest.mark.usefixtures('one_thread')
+
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
@@ -49,15 +51,6 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp('data')
     write_squares(root, 'train', 12)
     return write_squares(root, 'val', 4, seed=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Keep sums in one order, so that runs can be compared bit by bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope='module')

@@ -18,6 +18,7 @@ import re
 from statistics import mean, stdev
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
+from mtl_perception.markdown import markdown_table
 from mtl_perception.recipe import load_recipe, TASKS
 from mtl_perception.run_report import forgetting
 
@@ -80,12 +81,6 @@ def percent(value: float) -> str:
     return f'{100 * value:.1f}'
 
 
-def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is text, the others are numbers."""
-    lines = [titles, ['---', *['---:'] * (len(titles) - 1)], *rows]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
-
-
 def _single_row(document: Document, network: str) -> Optional[List[str]]:
     runs = {FIGURE_OF[task]: of_arm(document, network, arm) for task, arm in SINGLES.items()}
     if not any(runs.values()):
@@ -115,9 +110,9 @@ def headline(document: Document) -> str:
     for network, title in NETWORKS.items():
         rows = [_single_row(document, network),
                 *(_arm_row(document, network, arm) for arm in TITLES)]
-        parts.append(f'**{title}**\n\n' + table(
-            ['arm', 'seeds', 'steps', *FIGURES.values(), 'F of the first task, %',
-             'F of the second task, %', 'Δm, %'], [row for row in rows if row]))
+        parts.append(f'**{title}**\n\n' + markdown_table(
+            [['arm', 'seeds', 'steps', *FIGURES.values(), 'F of the first task, %',
+              'F of the second task, %', 'Δm, %'], *filter(None, rows)]))
     chance = document['protocol']['chance']
     parts.append('Guessing: ' + ', '.join(
         f'{title} {chance[name]:.3f}' for name, title in FIGURES.items())
@@ -139,17 +134,18 @@ def stages(document: Document) -> str:
                 rows += [[TITLES[arm], f'{number + 1}, {stage.name}', *(
                     spread([end[name] for end in ends]) if name in learnt else NONE
                     for name in FIGURES)]] if runs else []
-        parts.append(f'**{title}**\n\n' + table(['arm', 'after stage', *FIGURES.values()], rows))
+        parts.append(f'**{title}**\n\n' + markdown_table(
+            [['arm', 'after stage', *FIGURES.values()], *rows], 2))
     return '\n\n'.join(parts)
 
 
 def runs(document: Document) -> str:
     """Return one line a run."""
-    return table(
+    return markdown_table([
         ['network', 'arm', 'seed', 'steps', 'minutes', *FIGURES.values()],
-        [[run['network'], run['arm'], str(run['seed']), str(run['steps']),
-          f'{run["minutes"]:.1f}', *(f'{run["stages"][-1][name]:.3f}' for name in FIGURES)]
-         for run in document['runs']])
+        *([run['network'], run['arm'], str(run['seed']), str(run['steps']),
+           f'{run["minutes"]:.1f}', *(f'{run["stages"][-1][name]:.3f}' for name in FIGURES)]
+          for run in document['runs'])], 2)
 
 
 def budget(document: Document) -> str:
