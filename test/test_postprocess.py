@@ -121,8 +121,21 @@ def test_of_overlapping_boxes_of_a_class_the_best_stays():
     put_box(tensor, (41, 41, 101, 101), 2, 0.7, cell=301)
     found = Postprocessor(CARD).detections(tensor, transform_for(256, 256), SETTINGS)
     assert found.class_ids.tolist() == [1, 2]
-    np.testing.assert_allclose(found.boxes[0], (42, 42, 102, 102), atol=0.01)
+    assert found.scores[0] == pytest.approx(0.9)
     assert (np.diff(found.scores) <= 0).all()
+
+
+def test_a_box_is_the_mean_of_those_it_stands_for_weighted_by_score():
+    tensor = silent_tensor()
+    put_box(tensor, (40, 40, 100, 100), 1, 0.8)
+    put_box(tensor, (42, 42, 102, 102), 1, 0.9, cell=300)
+    put_box(tensor, (52, 52, 102, 102), 1, 0.5, cell=301)  # overlaps, by less than 0.7
+    put_box(tensor, (41, 41, 101, 101), 2, 0.7, cell=302)  # another class
+    found = Postprocessor(CARD).detections(tensor, transform_for(256, 256), SETTINGS)
+    assert found.class_ids.tolist() == [1, 2]
+    mean = (40 * 0.8 + 42 * 0.9) / 1.7
+    np.testing.assert_allclose(found.boxes[0], (mean, mean, mean + 60, mean + 60), atol=1e-3)
+    np.testing.assert_allclose(found.boxes[1], (41, 41, 101, 101), atol=1e-3)
 
 
 def test_max_detections_keeps_the_best():
