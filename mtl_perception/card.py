@@ -13,7 +13,7 @@
 # limitations under the License.
 """What travels with the weights: everything that inference must share with training."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import re
 from typing import Any, Mapping, Tuple
 
@@ -197,7 +197,8 @@ class Card:
 
     :param name: of the weights
     :param architecture: which network
-    :param input: which picture it takes
+    :param input: which picture it is trained and scored with; cameras' pictures of other
+        proportions go through in their own, of no more pixels
     :param classes: what it can say
     :param files: digest of each file beside the card, by file name
     :param metrics: figures on named splits, for people
@@ -228,6 +229,15 @@ class Card:
         """Return the channel layout that the class lists imply."""
         return HeadLayout(len(self.classes.detection), len(self.classes.segmentation),
                           len(self.classes.classification))
+
+    def with_input(self, height: int, width: int) -> 'Card':
+        """
+        Return the card of the same network on pictures of another size.
+
+        :param height: rows, a multiple of 32
+        :param width: columns, likewise
+        """
+        return replace(self, input=replace(self.input, height=height, width=width))
 
     @property
     def cells(self) -> int:

@@ -14,7 +14,7 @@
 """From a frame to a prediction: preprocess, run, postprocess."""
 
 import time
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 from mtl_perception.backends import Backend, open_backend
 from mtl_perception.card import Card
@@ -24,7 +24,7 @@ from mtl_perception.errors import DeviceError
 from mtl_perception.frame import Frame
 from mtl_perception.postprocess import Postprocessor
 from mtl_perception.prediction import Prediction
-from mtl_perception.preprocess import Letterbox
+from mtl_perception.preprocess import input_shape, Letterbox
 
 
 class Engine:
@@ -41,8 +41,7 @@ class Engine:
         self.card = card
         self.warnings = warnings
         self._backend = backend
-        self._letterbox = Letterbox(card.input.height, card.input.width, card.input.pad_value)
-        self._postprocess = Postprocessor(card)
+        self._stages: Dict[Tuple[int, int], Tuple[Letterbox, Postprocessor]] = {}
 
     @property
     def engine_name(self) -> str:
@@ -54,6 +53,15 @@ class Engine:
         """Return the device in use: ``cpu`` or ``cuda:N``."""
         return self._backend.device
 
+    def _stages_for(self, frame: Frame) -> Tuple[Letterbox, Postprocessor]:
+        """Return what goes before and after the network for a picture of that size."""
+        size = self.card.input
+        shape = input_shape(size.height, size.width, frame.height, frame.width)
+        if shape not in self._stages:
+            self._stages[shape] = (Letterbox(*shape, size.pad_value),
+                                   Postprocessor(self.card.with_input(*shape)))
+        return self._stages[shape]
+
     def infer(self, frame: Frame, settings: InferenceSettings = InferenceSettings()
               ) -> Prediction:
         """
@@ -63,11 +71,12 @@ class Engine:
         :param settings: thresholds, and which heads to read
         """
         start = time.perf_counter()
-        image, transform = self._letterbox(frame.image)
+        letterbox, postprocess = self._stages_for(frame)
+        image, transform = letterbox(frame.image)
         preprocessed = time.perf_counter()
         tensor = self._backend.run(image[None])[0]
         inferred = time.perf_counter()
-        heads = self._postprocess(tensor, transform, settings)
+        heads = postprocess(tensor, transform, settings)
         end = time.perf_counter()
         return Prediction(
             heads.detections, heads.mask, heads.class_probabilities,

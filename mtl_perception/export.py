@@ -22,6 +22,7 @@ from mtl_perception.card import Card
 from mtl_perception.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from mtl_perception.errors import ExportError
 from mtl_perception.network.deploy import DeployNetwork
+from mtl_perception.preprocess import input_shape
 import numpy as np
 import onnx
 import onnxruntime
@@ -33,8 +34,8 @@ OPSET = 17
 TOLERANCE = 1e-3
 """Largest difference of the prediction tensor that rounding explains."""
 
-CHECKS = 4
-"""Pictures that are compared: one flat, the others noise."""
+CHECKED_SOURCES = ((1, 1), (3, 4), (16, 9))
+"""Proportions of the pictures that are compared: one flat and one of noise each."""
 
 
 def deployed(network: nn.Module, card: Card) -> DeployNetwork:
@@ -46,20 +47,27 @@ def onnx_bytes(network: nn.Module, card: Card) -> bytes:
     """
     Return the ONNX graph of ``network``: uint8 RGB ``image`` in, float32 ``prediction`` out.
 
+    It takes pictures of any height and width that are multiples of 32.
+
     :param network: of the card, on the CPU
     :param card: says the picture's size and its normalisation
     """
     example = torch.zeros(1, card.input.height, card.input.width, 3, dtype=torch.uint8)
+    axes = {'image': {1: 'height', 2: 'width'}, 'prediction': {2: 'cells'}}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but the new one needs two more packages and leaves
         # the batch norms unfolded.
         warnings.simplefilter('ignore')
         torch.onnx.export(deployed(network, card), (example,), buffer, input_names=['image'],
-                          output_names=['prediction'], opset_version=OPSET, dynamo=False)
-    content = buffer.getvalue()
-    onnx.checker.check_model(content, full_check=True)
-    return content
+                          output_names=['prediction'], opset_version=OPSET, dynamic_axes=axes,
+                          dynamo=False)
+    model = onnx.load_from_string(buffer.getvalue())
+    # The exporter forgets what it need not: which dimensions of the result are always the same.
+    batch, channels, _ = model.graph.output[0].type.tensor_type.shape.dim
+    batch.dim_value, channels.dim_value = 1, card.layout.channels
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
 
 
 def largest_difference(network: nn.Module, card: Card, content: bytes) -> float:
@@ -77,9 +85,10 @@ def largest_difference(network: nn.Module, card: Card, content: bytes) -> float:
         reason = ' '.join(str(error).split())[:200]
         raise ExportError(f'expected an ONNX graph that runs, got: {reason}') from None
     rng = np.random.default_rng(0)
-    shape = (1, card.input.height, card.input.width, 3)
-    pictures = [np.full(shape, 114, np.uint8)]
-    pictures += [rng.integers(0, 256, shape, np.uint8) for _ in range(CHECKS - 1)]
+    pictures = []
+    for rows, columns in CHECKED_SOURCES:
+        shape = (1, *input_shape(card.input.height, card.input.width, rows, columns), 3)
+        pictures += [np.full(shape, 114, np.uint8), rng.integers(0, 256, shape, np.uint8)]
     worst = 0.0
     reference = deployed(network, card)
     for picture in pictures:

@@ -14,10 +14,14 @@
 """The one place that resizes a picture for the network."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Tuple
 
 import cv2
 import numpy as np
+
+# What the coarsest stride divides.
+SIDE_UNIT = 32
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,34 @@ class LetterboxTransform:
         """Return ``boxes`` (``[N, 4]`` xyxy, network pixels) in source pixels, clipped to it."""
         limits = np.array([self.source_width, self.source_height] * 2, np.float32)
         return np.clip(boxes.astype(np.float32) / self.scale, 0.0, limits)
+
+
+@lru_cache(maxsize=256)
+def input_shape(height: int, width: int, source_height: int, source_width: int
+                ) -> Tuple[int, int]:
+    """
+    Return the network picture's rows and columns in which a source picture is largest.
+
+    A camera's 16:9 picture in a square one leaves 44% of the computing to the border; in one of
+    its own proportions objects are 1.3 times as large for the same time.
+
+    :param height: rows of the card's input, a multiple of 32
+    :param width: columns of it
+    :param source_height: rows of the source, at least 1
+    :param source_width: columns of the source
+    :return: multiples of 32, at most twice the card's, together of at most its area
+
+    >>> input_shape(512, 512, 720, 1280), input_shape(512, 512, 512, 512)
+    ((384, 672), (512, 512))
+    """
+    def scale(shape: Tuple[int, int]) -> float:
+        return min(shape[0] / source_height, shape[1] / source_width)
+
+    rows = range(SIDE_UNIT, 2 * height + 1, SIDE_UNIT)
+    best = scale(max(((row, min(2 * width, height * width // row // SIDE_UNIT * SIDE_UNIT))
+                      for row in rows), key=scale))
+    return tuple(max(1, -(-round(side * best) // SIDE_UNIT)) * SIDE_UNIT
+                 for side in (source_height, source_width))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,6 @@ def save_colour_weights(folder) -> Checkpoint:
     def constant(name, value):
         return onnx.numpy_helper.from_array(np.asarray(value), name)
 
-    side = CARD.input.height
     graph = helper.make_graph(
         [helper.make_node('Cast', ['image'], ['float'], to=floats),
          helper.make_node('Transpose', ['float'], ['planes'], perm=[0, 3, 1, 2]),
@@ -54,8 +53,9 @@ def save_colour_weights(folder) -> Checkpoint:
          helper.make_node('Conv', ['cells', 'weight', 'bias'], ['grid']),
          helper.make_node('Reshape', ['grid', 'shape'], ['prediction'])],
         'colours',
-        [helper.make_tensor_value_info('image', onnx.TensorProto.UINT8, [1, side, side, 3])],
-        [helper.make_tensor_value_info('prediction', floats, [1, channels, CARD.cells])],
+        [helper.make_tensor_value_info('image', onnx.TensorProto.UINT8,
+                                       [1, 'height', 'width', 3])],
+        [helper.make_tensor_value_info('prediction', floats, [1, channels, 'cells'])],
         [constant('white', np.float32(255)), constant('weight', weight[..., None, None]),
          constant('bias', bias), constant('shape', np.array([1, channels, -1]))])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)

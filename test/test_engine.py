@@ -83,6 +83,18 @@ def test_any_size_is_answered_in_its_own_pixels(engine, height, width):
     assert (boxes >= 0).all() and (boxes <= [width, height, width, height]).all()
 
 
+@pytest.mark.parametrize('size', [(96, 96), (120, 160), (90, 160), (160, 90), (60, 240)])
+def test_a_square_is_found_where_it_is_whatever_the_proportions(engine, size):
+    height, width = size
+    side = min(height, width) // 2
+    box = (width - side - 4, height - side - 4, width - 4, height - 4)
+    prediction = engine.infer(square(height, width, BLUE, box))
+    rows, columns = np.nonzero(prediction.mask == 2)
+    found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+    cell = 8 * max(size) / 64
+    np.testing.assert_allclose(found, box, atol=cell)
+
+
 def test_the_engine_says_where_it_runs(engine):
     assert (engine.engine_name, engine.device_name, engine.warnings) == ('onnx', 'cpu', ())
 

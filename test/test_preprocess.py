@@ -14,10 +14,11 @@
 """The letterbox: shapes, colour order, borders, geometry."""
 
 from hypothesis import given, settings, strategies
-from mtl_perception.preprocess import Letterbox
+from mtl_perception.preprocess import input_shape, Letterbox
 import numpy as np
 import pytest
 
+SIDES = strategies.sampled_from([32, 64, 320, 512, 768])
 SIZES = strategies.tuples(strategies.integers(1, 2200), strategies.integers(1, 3900))
 
 
@@ -69,3 +70,30 @@ def test_content_fits_and_touches_an_edge(size):
     assert 1 <= transform.content_height <= 384
     assert 1 <= transform.content_width <= 512
     assert transform.content_height == 384 or transform.content_width == 512
+
+
+@pytest.mark.parametrize(('source', 'shape'), [
+    ((512, 512), (512, 512)),
+    ((37, 37), (512, 512)),
+    ((480, 640), (448, 576)),
+    ((720, 1280), (384, 672)),
+    ((1280, 720), (672, 384)),
+    ((1, 4000), (32, 1024)),
+    ((4000, 1), (1024, 32)),
+])
+def test_the_networks_picture_has_the_proportions_of_the_source(source, shape):
+    assert input_shape(512, 512, *source) == shape
+
+
+@given(SIDES, SIDES, SIZES)
+@settings(max_examples=300, deadline=None)
+def test_no_picture_costs_more_than_the_cards_or_is_scaled_down_more(height, width, source):
+    shape = input_shape(height, width, *source)
+    assert all(side % 32 == 0 and side >= 32 for side in shape)
+    assert shape[0] * shape[1] <= height * width
+    own = Letterbox(*shape).transform_for(*source)
+    cards = Letterbox(height, width).transform_for(*source)
+    assert own.content_width >= cards.content_width
+    assert own.content_height >= cards.content_height
+    # Nothing is spent on a border that a smaller picture would not have.
+    assert shape[0] - own.content_height < 32 and shape[1] - own.content_width < 32

@@ -51,9 +51,8 @@ def _providers(device: str) -> list:
 
 
 def _check_signature(session: onnxruntime.InferenceSession, checkpoint: Checkpoint) -> None:
-    card = checkpoint.card
-    expected = {'image': ('tensor(uint8)', [1, card.input.height, card.input.width, 3]),
-                'prediction': ('tensor(float)', [1, card.layout.channels, card.cells])}
+    expected = {'image': ('tensor(uint8)', [1, 'height', 'width', 3]),
+                'prediction': ('tensor(float)', [1, checkpoint.card.layout.channels, 'cells'])}
     found = {value.name: (value.type, list(value.shape))
              for value in [*session.get_inputs(), *session.get_outputs()]}
     if found != expected:

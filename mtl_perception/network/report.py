@@ -73,7 +73,8 @@ class ReportNetwork(nn.Module):
         """
         low_feat = self.low_feat(images)
         high_feat = self.high_feat(low_feat)
-        low_pooled = F.adaptive_avg_pool2d(low_feat, high_feat.shape[-2:])
+        # The report's adaptive pooling, in a form that can be exported for any size.
+        low_pooled = F.avg_pool2d(low_feat, 4)
         reduce_low = self.reduce_low(low_pooled)
         reduce_high = self.reduce_high(high_feat)
         cat = torch.cat([reduce_low, reduce_high], dim=1)
