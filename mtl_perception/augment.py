@@ -236,8 +236,9 @@ class Recolour:
     """
     Give single objects another colour, as another brand or batch of the same thing has.
 
-    The hue of an object's pixels is turned by any angle and its saturation changed; texture,
-    shape and shading stay, and they are what tells the class of a variant never seen.
+    The hue of an object's pixels is turned by any angle, or its colour channels change places;
+    saturation and brightness change with it, and now and then light and dark change places too.
+    Texture, shape and shading stay, and they are what tells the class of a variant never seen.
 
     :param probability: of each object
     """
@@ -256,14 +257,24 @@ class Recolour:
             own = sample.mask[window] == sample.class_ids[index]
             if not own.any():
                 continue
-            hsv = cv2.cvtColor(image[window], cv2.COLOR_BGR2HSV)
-            levels = np.arange(256.0)
-            tables = np.stack([(levels + rng.uniform(0, 180)) % 180.0,
-                               np.clip(levels * rng.uniform(0.4, 1.5), 0, 255),
-                               np.clip(levels * rng.uniform(0.7, 1.25), 0, 255)], axis=1)
-            hsv = cv2.LUT(hsv, tables.round().astype(np.uint8)[None])
-            image[window][own] = cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)[own]
+            image[window][own] = _other_colour(image[window], rng)[own]
         return replace(sample, image=image)
+
+
+def _other_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the picture in colours that have little to do with its own."""
+    levels = np.arange(256.0)
+    turn, swap = (rng.uniform(0, 180), np.arange(3)) if rng.random() < 0.5 \
+        else (0.0, rng.permutation(3))
+    hsv = cv2.cvtColor(np.ascontiguousarray(image[..., swap]), cv2.COLOR_BGR2HSV)
+    tables = np.stack([(levels + turn) % 180.0,
+                       np.clip(levels * rng.uniform(0.3, 1.6), 0, 255), levels], axis=1)
+    image = cv2.cvtColor(cv2.LUT(hsv, tables.round().astype(np.uint8)[None]), cv2.COLOR_HSV2BGR)
+    tone = 255.0 * (levels / 255.0) ** np.exp(rng.uniform(*np.log((0.4, 2.0))))
+    tone = 255.0 - tone if rng.random() < 0.1 else tone
+    # A tint of its own for each channel: grey things become coloured, dark things light.
+    tables = tone[:, None] * rng.uniform(0.6, 1.15, 3) + rng.uniform(0, 50) * rng.random(3)
+    return cv2.LUT(image, np.clip(tables, 0, 255).round().astype(np.uint8)[None])
 
 
 @dataclass(frozen=True)

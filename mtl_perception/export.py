@@ -31,8 +31,13 @@ import torch
 from torch import nn
 
 OPSET = 17
-TOLERANCE = 1e-3
-"""Largest difference of the prediction tensor that rounding explains."""
+TOLERANCE = 5e-3
+"""
+Largest difference of the prediction tensor that rounding explains.
+
+On a flat picture some features are next to nothing and a norm makes them large, rounding with
+them. As a logit it is a thousandth of a probability, as a distance a sixth of a pixel.
+"""
 
 CHECKED_SOURCES = ((1, 1), (3, 4), (16, 9))
 """Proportions of the pictures that are compared: one flat and one of noise each."""
