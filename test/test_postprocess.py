@@ -16,7 +16,7 @@
 from hypothesis import given, settings, strategies
 from mtl_perception.card import Architecture, Card, ClassNames, ImageInput
 from mtl_perception.config import InferenceSettings
-from mtl_perception.postprocess import cell_centres, MAX_MASK_PIXELS, Postprocessor
+from mtl_perception.postprocess import cell_centres, Postprocessor
 from mtl_perception.preprocess import Letterbox
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_a_mask_edge_comes_back_within_a_pixel_for_any_source_size(size, where, 
     line = mask[height // 2] if vertical else mask[:, width // 2]
     # Outside the cells' centres there is nothing to interpolate: half a cell at the rim.
     rim = 4.0 / scale
-    step = max(1.0, (height * width / MAX_MASK_PIXELS) ** 0.5)
+    step = max(1.0, 1.0 / scale)  # a pixel of the network
     sure = (np.abs(positions - edge) > step) & (positions > rim) & (positions < along - rim)
     if (positions > rim).any() and rim < edge < along - rim:
         np.testing.assert_array_equal(line[sure], expected[sure])
