@@ -31,10 +31,11 @@ demo: setup  ## watch the robot see: a camera, the node, boxes, mask and class (
 
 test:  ## all tests
 	$(SET_UP) --train --test
+	@$(BIN)/python tools/get_chromium.py
 	@$(BIN)/python -m pytest
 
 bench: setup  ## how long a frame takes
-	@$(BIN)/benchmark $(WEIGHTS)
+	@$(BIN)/benchmark $(WEIGHTS) $(BENCH_FLAGS)
 
 bench-train: setup-train  ## pictures a second in training, and whether it waits for data
 	@$(BIN)/python -m mtl_perception.cli.training_speed

@@ -19,7 +19,7 @@ from setuptools import find_packages, setup
 
 PACKAGE = 'mtl_perception'
 SHARE = f'share/{PACKAGE}'
-COMMANDS = ('predict_bag', 'predict', 'train', 'evaluate', 'export', 'benchmark',
+COMMANDS = ('predict_bag', 'predict', 'compare', 'train', 'evaluate', 'export', 'benchmark',
             'render_dataset')
 
 
@@ -36,6 +36,7 @@ setup(
     name=PACKAGE,
     version='0.1.0',
     packages=find_packages(include=[PACKAGE, f'{PACKAGE}.*']),
+    package_data={f'{PACKAGE}.comparison': ['templates/*']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{PACKAGE}']),
         (SHARE, ['package.xml']),
@@ -45,8 +46,8 @@ setup(
         *folder_files('weights'),
     ],
     install_requires=['setuptools'],
-    extras_require={'test': ['pytest']},
-    zip_safe=True,
+    extras_require={'test': ['pytest'], 'cluster': ['dask', 'distributed']},
+    zip_safe=False,
     author='The mtl_perception authors',
     maintainer='The mtl_perception authors',
     maintainer_email='mtl_perception@example.com',

@@ -20,8 +20,10 @@ from pathlib import Path
 import shutil
 import struct
 import sys
-from typing import Collection, Iterator, List, Tuple, Union
+from typing import Collection, Iterator, List, Optional, Tuple, Union
 
+import apsw
+from mtl_perception.bag_records import METADATA_VERSION
 from mtl_perception.card import Card
 from mtl_perception.errors import ConfigError, SourceError
 from mtl_perception.messages import message_namespace, MessageBuilder
@@ -32,11 +34,21 @@ from rosbags.rosbag2 import (
     CompressionFormat, CompressionMode, ReaderError, StoragePlugin, Writer)
 from rosbags.typesys import get_types_from_msg, get_typestore, Stores
 from rosbags.typesys.store import Typestore
+if sys.version_info >= (3, 14):
+    from compression.zstd import ZstdError
+else:
+    from backports.zstd import ZstdError
 
-# What rosbags raises on damage: its own, and what lengths and names that are nonsense bring about.
-READ_ERRORS = (AnyReaderError, ReaderError, OSError, EOFError, struct.error, ValueError,
-               LookupError, OverflowError, MemoryError)
+# What rosbags raises on damage: its own, that of the libraries below it (lz4 has none of its own),
+# and what lengths and names that are nonsense bring about.
+READ_ERRORS = (AnyReaderError, ReaderError, ZstdError, apsw.Error, OSError, EOFError,
+               struct.error, ValueError, LookupError, OverflowError, MemoryError, RuntimeError,
+               TypeError, AssertionError)
 IMAGE_TYPES = ('sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage')
+
+
+class DamagedBagError(SourceError):
+    """A bag's files are there and cannot be read throughout."""
 
 
 def _definition_folders() -> List[Path]:
@@ -68,6 +80,13 @@ def bag_types() -> Typestore:
     return types
 
 
+def definition_of(types: Typestore, msgtype: str) -> Tuple[str, str]:
+    """Return a type's definition and what that is written in; both empty if it is not known."""
+    if msgtype not in types.fielddefs:
+        return '', ''
+    return 'ros2msg', types.generate_msgdef(msgtype, ros_version=2)[0]
+
+
 def bag_message_builder(card: Card, class_id_format: str = 'name') -> MessageBuilder:
     """
     Return the builder of messages that rosbags can write.
@@ -87,7 +106,7 @@ def open_bag(path: Union[str, Path]) -> Iterator[AnyReader]:
     """
     Open a rosbag2 (a folder, or one .mcap or .db3 file) for reading.
 
-    :raises SourceError: if it is none
+    :raises SourceError: if it is none, a ``DamagedBagError`` if it may have been one
     """
     path = Path(path)
     if path.suffix == '.bag':
@@ -101,26 +120,29 @@ def open_bag(path: Union[str, Path]) -> Iterator[AnyReader]:
         found = 'a folder without metadata.yaml' if path.is_dir() else 'nothing there'
         raise SourceError(f'{path}: expected a rosbag2, got {found}') from None
     except READ_ERRORS as error:
-        raise SourceError(f'{path}: expected a rosbag2, got: {_reason(error)}') from None
+        raise DamagedBagError(f'{path}: expected a rosbag2, got: {_reason(error)}') from None
     try:
         yield reader
     finally:
         reader.close()
 
 
-def read_messages(reader: AnyReader, connections: Collection[Connection] = ()
+def read_messages(reader: AnyReader, connections: Collection[Connection] = (),
+                  start_ns: Optional[int] = None, stop_ns: Optional[int] = None
                   ) -> Iterator[Tuple[Connection, int, bytes]]:
     """
     Yield connection, time of recording in nanoseconds and bytes of each message, by time.
 
     :param connections: to read, empty for all
-    :raises SourceError: if the bag is damaged
+    :param start_ns: first time to read
+    :param stop_ns: first time not to read any more
+    :raises DamagedBagError: if that is what the bag is
     """
     try:
-        yield from reader.messages(connections)
+        yield from reader.messages(connections, start_ns, stop_ns)
     except READ_ERRORS as error:
-        raise SourceError(f'{reader.paths[0]}: the bag is damaged: {_reason(error)}; `ros2 bag '
-                          'reindex` or `mcap recover` may save what is whole') from None
+        raise DamagedBagError(f'{reader.paths[0]}: the bag is damaged: {_reason(error)}; '
+                              'predict_bag reads what is whole') from None
 
 
 def _check_unfinished(staging: Path, path: Path) -> None:
@@ -132,9 +154,9 @@ def _check_unfinished(staging: Path, path: Path) -> None:
 
 
 @contextmanager
-def new_bag(path: Union[str, Path]) -> Iterator[Writer]:
+def new_bag(path: Union[str, Path], compressed: bool = True) -> Iterator[Writer]:
     """
-    Write a rosbag2 (mcap, compressed) that appears under ``path`` when it is whole, or never.
+    Write a rosbag2 (mcap) that appears under ``path`` when it is whole, or never.
 
     Until then it grows in ``<path>.partial``, which goes when an exception ends the block.
 
@@ -148,8 +170,10 @@ def new_bag(path: Union[str, Path]) -> Iterator[Writer]:
     if staging.exists():
         _check_unfinished(staging, path)
         shutil.rmtree(staging)
-    writer = Writer(staging / path.name, version=9, storage_plugin=StoragePlugin.MCAP)
-    writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
+    writer = Writer(staging / path.name, version=METADATA_VERSION,
+                    storage_plugin=StoragePlugin.MCAP)
+    if compressed:
+        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
     try:
         with writer:
             yield writer

@@ -15,23 +15,31 @@
 
 from dataclasses import dataclass, field, replace
 import re
+import reprlib
 from typing import Any, Mapping, Tuple
 
 from mtl_perception.errors import CheckpointError
 
 FORMAT = 1
+MAX_CLASSES = 10000
+MAX_NAME = 200
+MAX_ARGUMENT = 4096
 
 
 def _check(condition: bool, name: str, expected: str, value: Any) -> None:
     if not condition:
-        raise CheckpointError(f'card: {name}: expected {expected}, got {value!r}')
+        raise CheckpointError(f'card: {name}: expected {expected}, got {reprlib.repr(value)}')
+
+
+def _is_name(value: Any) -> bool:
+    """Tell whether a value can stand in a topic or in one line of a log."""
+    return isinstance(value, str) and 1 <= len(value) <= MAX_NAME and value.isprintable()
 
 
 def _names(name: str, value: Any) -> Tuple[str, ...]:
-    _check(isinstance(value, (list, tuple)) and len(value) >= 1
-           and all(isinstance(item, str) and item for item in value)
-           and len(set(value)) == len(value),
-           name, 'a list of different, non-empty names', value)
+    _check(isinstance(value, (list, tuple)) and 1 <= len(value) <= MAX_CLASSES
+           and all(_is_name(item) for item in value) and len(set(value)) == len(value),
+           name, f'a list of 1 to {MAX_CLASSES} different names of one line', value)
     return tuple(value)
 
 
@@ -149,7 +157,8 @@ class Architecture:
 
     :param name: a key of ``mtl_perception.network.NETWORKS``
     :param strides: of the prediction tensor's levels, finest first, powers of two from 4 to 64
-    :param arguments: keyword arguments of the network's constructor beyond the head layout
+    :param arguments: keyword arguments of the network's constructor beyond the head layout;
+        numbers up to 4096
     """
 
     name: str
@@ -161,11 +170,14 @@ class Architecture:
         _check(isinstance(self.name, str) and re.fullmatch(r'[a-z][a-z0-9_]*', self.name)
                is not None, 'architecture.name', 'a lower-case name', self.name)
         _check(isinstance(self.strides, (list, tuple)) and len(self.strides) >= 1
-               and all(s in (4, 8, 16, 32, 64) for s in self.strides)
+               and all(type(s) is int and s in (4, 8, 16, 32, 64) for s in self.strides)
                and list(self.strides) == sorted(set(self.strides)),
                'architecture.strides', 'ascending powers of two from 4 to 64', self.strides)
         object.__setattr__(self, 'strides', tuple(self.strides))
-        _check(isinstance(self.arguments, Mapping), 'architecture.arguments', 'a mapping',
+        _check(isinstance(self.arguments, Mapping)
+               and all(-MAX_ARGUMENT <= value <= MAX_ARGUMENT for value in
+                       self.arguments.values() if isinstance(value, (int, float))),
+               'architecture.arguments', f'a mapping with numbers up to {MAX_ARGUMENT}',
                self.arguments)
 
 
@@ -218,7 +230,10 @@ class Card:
 
     def __post_init__(self):
         """Hold the strides to the input size."""
-        _check(isinstance(self.name, str) and self.name != '', 'name', 'a name', self.name)
+        _check(_is_name(self.name), 'name', 'a name of one line', self.name)
+        for name in ('metrics', 'training', 'data'):
+            _check(isinstance(getattr(self, name), Mapping), name, 'an object',
+                   getattr(self, name))
         coarsest = self.architecture.strides[-1]
         _check(self.input.height % coarsest == 0 and self.input.width % coarsest == 0,
                'input', f'a size divisible by the coarsest stride {coarsest}',
@@ -256,7 +271,9 @@ def _build(cls, name: str, mapping: Mapping[str, Any]):
     try:
         return cls(**mapping)
     except TypeError as error:
-        raise CheckpointError(f'card: {name}: {error}') from None
+        # Names the field that is missing or unknown, as it stands in the file.
+        reason = ' '.join(str(error).split())[:MAX_NAME]
+        raise CheckpointError(f'card: {name}: {reason}') from None
 
 
 def card_from_json(document: Any) -> Card:
@@ -273,6 +290,8 @@ def card_from_json(document: Any) -> Card:
     _check(not unknown, 'fields', 'only ' + ', '.join(sorted(known)), unknown)
     files = {}
     for file_name, digest in _section(document, 'files').items():
+        _check(re.fullmatch(r'\w[\w.-]{0,99}', file_name, re.ASCII) is not None, 'files',
+               'names of files beside the card', file_name)
         _check(isinstance(digest, Mapping), f'files.{file_name}', 'an object', digest)
         files[file_name] = _build(FileDigest, f'files.{file_name}', digest)
     return Card(

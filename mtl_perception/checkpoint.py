@@ -19,6 +19,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import stat
 import tempfile
 from typing import Dict, List, Union
 
@@ -74,26 +75,30 @@ def find_checkpoint(name_or_path: Union[str, Path]) -> Path:
     if not text or '\0' in text:
         raise CheckpointError(f'expected a name in weights/ or a path, got {text!r}')
     is_name = os.sep not in text and text not in ('.', '..')
+    # os.path says no where pathlib would raise: too long a name, a folder nobody may look into.
     if is_name:
         for folder in weights_folders():
-            if (folder / text / CARD).is_file():
+            if os.path.isfile(folder / text / CARD):
                 return folder / text
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = Path(os.path.expanduser(text))
+    if os.path.isdir(path):
         return path
     known = sorted({child.parent.name for folder in weights_folders()
                     for child in folder.glob(f'*/{CARD}')})
     raise CheckpointError(
-        f'expected a weights folder or one of the names [{", ".join(known)}], got {text!r}; '
+        f'expected a weights folder or one of the names [{", ".join(known)}], got {text[:200]!r}; '
         'pass a folder that holds card.json, model.onnx and model.safetensors')
 
 
 def _read_limited(path: Path, limit: int) -> bytes:
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise CheckpointError(
-                f'{path}: expected at most {limit} bytes, got {size}; this is no file of ours')
+        status = path.stat()
+        # Another kind of file, such as a pipe, might never come to an end.
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError(f'{path}: expected a file, got something else')
+        if status.st_size > limit:
+            raise CheckpointError(f'{path}: expected at most {limit} bytes, got '
+                                  f'{status.st_size}; this is no file of ours')
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(

@@ -13,8 +13,9 @@
 # limitations under the License.
 """From a frame to a prediction: preprocess, run, postprocess."""
 
+from dataclasses import replace
 import time
-from typing import Dict, List, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
 from mtl_perception.backends import Backend, open_backend
 from mtl_perception.card import Card
@@ -25,6 +26,7 @@ from mtl_perception.frame import Frame
 from mtl_perception.postprocess import Postprocessor
 from mtl_perception.prediction import Prediction
 from mtl_perception.preprocess import input_shape, Letterbox
+import numpy as np
 
 
 class Engine:
@@ -33,14 +35,18 @@ class Engine:
 
     :param card: of the checkpoint
     :param backend: with the network loaded
-    :param warnings: what was asked for and could not be had, one line each
+    :param warnings: what was asked for and could not be had, or was lost since; one line each
+    :param open_stand_in: opens a back end for when the device of this one is lost; None where
+        that is to be an error
     """
 
-    def __init__(self, card: Card, backend: Backend, warnings: Tuple[str, ...] = ()):
+    def __init__(self, card: Card, backend: Backend, warnings: Tuple[str, ...] = (),
+                 open_stand_in: Optional[Callable[[], Backend]] = None):
         """Put the stages together."""
         self.card = card
         self.warnings = warnings
         self._backend = backend
+        self._open_stand_in = open_stand_in
         self._stages: Dict[Tuple[int, int], Tuple[Letterbox, Postprocessor]] = {}
 
     @property
@@ -62,6 +68,11 @@ class Engine:
                                    Postprocessor(self.card.with_input(*shape)))
         return self._stages[shape]
 
+    @property
+    def provider(self) -> str:
+        """Return the library's own name of what runs the network."""
+        return self._backend.provider
+
     def infer(self, frame: Frame, settings: InferenceSettings = InferenceSettings()
               ) -> Prediction:
         """
@@ -69,12 +80,13 @@ class Engine:
 
         :param frame: any size from 1x1
         :param settings: thresholds, and which heads to read
+        :raises DeviceError: if the device is lost and nothing may stand in for it
         """
         start = time.perf_counter()
         letterbox, postprocess = self._stages_for(frame)
         image, transform = letterbox(frame.image)
         preprocessed = time.perf_counter()
-        tensor = self._backend.run(image[None])[0]
+        tensor = self._run(image[None])[0]
         inferred = time.perf_counter()
         heads = postprocess(tensor, transform, settings)
         end = time.perf_counter()
@@ -82,6 +94,16 @@ class Engine:
             heads.detections, heads.mask, heads.class_probabilities,
             {'preprocess': preprocessed - start, 'inference': inferred - preprocessed,
              'postprocess': end - inferred})
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        try:
+            return self._backend.run(images)
+        except DeviceError as error:
+            if self._open_stand_in is None:
+                raise
+            self._backend, self._open_stand_in = self._open_stand_in(), None
+            self.warnings += (f'{error}; running {self.engine_name} on {self.device_name} since',)
+            return self._backend.run(images)
 
 
 def _candidates(config: EngineConfig) -> List[Tuple[str, str]]:
@@ -96,28 +118,39 @@ def _candidates(config: EngineConfig) -> List[Tuple[str, str]]:
     return list(dict.fromkeys(exact + stand_ins))
 
 
-def build_engine(checkpoint: Checkpoint, config: EngineConfig = EngineConfig()) -> Engine:
-    """
-    Return an engine on the best back end that ``config`` allows.
-
-    :raises DeviceError: if none can be had, or ``require_device`` and not the one asked for
-    :raises CheckpointError: if the weights are altered or do not fit their card
-    """
+def _open_best(checkpoint: Checkpoint, config: EngineConfig) -> Tuple[Backend, Tuple[str, ...]]:
+    """Return the best back end that ``config`` allows, and what could not be had."""
     refusals = []
     for name, device in _candidates(config):
         try:
             backend = open_backend(name, checkpoint, device, config.num_threads)
         except DeviceError as error:
-            refusals.append((name, device, str(error)))
+            refusals.append(str(error))
             continue
         asked = config.engine in ('auto', name) and (
             config.device == 'auto' or device == config.device
             or (config.device == 'cuda' and device == 'cuda:0'))
         warnings = () if asked else tuple(
             f'engine {config.engine} on device {config.device} cannot be had, '
-            f'running {name} on {device}: {reason}'
-            for engine, _, reason in refusals[:1])
-        return Engine(checkpoint.card, backend, warnings)
-    raise DeviceError(
-        f'engine {config.engine} on device {config.device} cannot be had: '
-        + '; '.join(dict.fromkeys(reason for _, _, reason in refusals)))
+            f'running {name} on {device}: {reason}' for reason in refusals[:1])
+        return backend, warnings
+    raise DeviceError(f'engine {config.engine} on device {config.device} cannot be had: '
+                      + '; '.join(dict.fromkeys(refusals)))
+
+
+def build_engine(checkpoint: Checkpoint, config: EngineConfig = EngineConfig()) -> Engine:
+    """
+    Return an engine on the best back end that ``config`` allows.
+
+    Should its GPU be lost or run out of memory later, the engine goes on with the CPU and says so
+    in ``warnings``, unless ``require_device``.
+
+    :raises DeviceError: if none can be had, or ``require_device`` and not the one asked for
+    :raises CheckpointError: if the weights are altered or do not fit their card
+    """
+    backend, warnings = _open_best(checkpoint, config)
+
+    def open_stand_in() -> Backend:
+        return _open_best(checkpoint, replace(config, device='cpu'))[0]
+    stays = backend.device == 'cpu' or config.require_device
+    return Engine(checkpoint.card, backend, warnings, None if stays else open_stand_in)

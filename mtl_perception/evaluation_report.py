@@ -128,7 +128,7 @@ def frame_value(score: FrameScore, card: Card) -> float:
     return mean_of_known(values)
 
 
-def _truth(sample: Sample, card: Card) -> Prediction:
+def truth_of(sample: Sample, card: Card) -> Prediction:
     """Return the labels as if they had been predicted, so that they are drawn alike."""
     detections = probabilities = None
     if sample.boxes is not None:
@@ -157,7 +157,7 @@ def _draw_frames(subject: Subject, samples: Sequence[Sample], numbers: Iterable[
         frame = Frame(sample.image)
         answer = subject.engine.infer(frame, SHOWN)
         title = f'{sample.name}: {values[number]:.2f}'
-        cells += [_captioned(draw_overlay(frame, _truth(sample, card), card), f'{title}, truth'),
+        cells += [_captioned(draw_overlay(frame, truth_of(sample, card), card), f'{title}, truth'),
                   _captioned(draw_overlay(frame, answer, card), f'{title}, network')]
     cv2.imwrite(str(path), contact_sheet(cells, columns=4, cell_width=CELL_WIDTH),
                 [cv2.IMWRITE_JPEG_QUALITY, 90])

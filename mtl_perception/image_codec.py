@@ -22,9 +22,10 @@ plain 8-bit picture, so that both give the same answer.
 
 from dataclasses import dataclass
 from functools import lru_cache
+import struct
 import sys
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import cv2
 from mtl_perception.errors import ImageError
@@ -56,6 +57,7 @@ _PACKED: Dict[str, _Packed] = {
     'mono8': _Packed('mono8', 1), 'mono16': _Packed('mono8', 1, 2),
     '8UC1': _Packed('mono8', 1), '16UC1': _Packed('mono8', 1, 2),
     '8UC3': _Packed('bgr8', 3), '8UC4': _Packed('bgra8', 4),
+    '16UC3': _Packed('bgr8', 3, 2), '16UC4': _Packed('bgra8', 4, 2),
     'yuv422': _Packed('yuv422', 2), 'uyvy': _Packed('yuv422', 2),
     'yuv422_yuy2': _Packed('yuv422_yuy2', 2), 'yuyv': _Packed('yuv422_yuy2', 2),
 }
@@ -65,6 +67,11 @@ for _order in ('rggb', 'bggr', 'gbrg', 'grbg'):
 
 # A plane of brightness, then one of interleaved colour.
 _PLANAR = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21, 'nv24': None}
+
+# A few bytes may claim a picture that fills the memory; 8K video has half of this.
+MAX_COMPRESSED_PIXELS = 1 << 26
+_JPEG_FRAMES = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
+_JPEG_ALONE = frozenset([0x00, 0x01, *range(0xd0, 0xda)])  # markers without a length
 
 
 def _ros_converter() -> Optional[ColourConverter]:
@@ -127,7 +134,8 @@ def _decode_planar(message) -> np.ndarray:
         doubled = cv2.cvtColor(np.vstack([brightness, colour]), cv2.COLOR_YUV2BGR_NV12)
         return np.ascontiguousarray(doubled[::2, ::2])
     if height % 2 or width % 2:
-        raise ImageError(f'{message.encoding}: expected an even size, got {width}x{height}')
+        raise ImageError(f'{message.encoding}: expected an even size, got {width}x{height}; '
+                         'crop the picture in the camera driver')
     rows = _rows(message, height + height // 2, width)[:, :width]
     return cv2.cvtColor(np.ascontiguousarray(rows), _PLANAR[message.encoding])
 
@@ -136,7 +144,11 @@ def _decode_packed(message) -> np.ndarray:
     layout = _PACKED[message.encoding]
     height, width = message.height, message.width
     if layout.plain.startswith('yuv422') and width % 2:
-        raise ImageError(f'{message.encoding}: expected an even width, got {width}x{height}')
+        raise ImageError(f'{message.encoding}: expected an even width, got {width}x{height}; '
+                         'crop the picture in the camera driver')
+    if layout.plain.startswith('bayer') and min(width, height) < 3:
+        # OpenCV has no neighbours to take the other colours from, and answers black.
+        raise ImageError(f'{message.encoding}: expected at least 3x3 pixels, got {width}x{height}')
     row_bytes = width * layout.channels * layout.bytes_each
     rows = _rows(message, height, row_bytes)[:, :row_bytes]
     if layout.bytes_each == 2:
@@ -149,19 +161,46 @@ def _decode_packed(message) -> np.ndarray:
     return _converter()(_plain_message(pixels, layout.plain), 'bgr8')
 
 
-def _is_cut_short(data: bytes) -> bool:
-    """Tell whether a JPEG or PNG lacks its end, which the decoders would fill with grey."""
-    if data.startswith(b'\xff\xd8'):
-        return data.rfind(b'\xff\xd9') < data.rfind(b'\xff\xda')
-    return data.startswith(b'\x89PNG') and b'IEND' not in data[-64:]
+def _jpeg_size(data: bytes) -> Optional[Tuple[int, int]]:
+    """Return (width, height) of the frame that follows, None where there is none."""
+    place = data.find(b'\xff', 2)
+    while 0 <= place <= len(data) - 9:
+        marker = data[place + 1]
+        if marker in _JPEG_FRAMES:
+            height, width = struct.unpack_from('>HH', data, place + 5)
+            return width, height
+        if marker == 0xff:  # padding
+            place += 1
+        elif marker in _JPEG_ALONE:
+            place += 2
+        else:
+            place += 2 + int.from_bytes(data[place + 2:place + 4], 'big')
+        place = data.find(b'\xff', place)
+    return None
+
+
+def _compressed_size(data: bytes) -> Optional[Tuple[int, int]]:
+    """Return (width, height) of a JPEG or PNG that has its end, None of anything else."""
+    # The decoders fill with grey what is cut off.
+    if data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda'):
+        return _jpeg_size(data)
+    if data.startswith(b'\x89PNG\r\n\x1a\n') and b'IEND' in data[-64:] and len(data) >= 24:
+        return struct.unpack_from('>II', data, 16)
+    return None
 
 
 def _decode_compressed(message) -> np.ndarray:
-    data = bytes(message.data)
     if 'compressedDepth' in message.format:
-        raise ImageError(f'expected a colour picture, got format {message.format!r} (depth)')
+        raise ImageError(f'expected a colour picture, got format {message.format[:40]!r} (depth)')
+    data = bytes(message.data)
     picture = None
-    if data and not _is_cut_short(data):
+    size = _compressed_size(data)
+    if size is not None:
+        width, height = size
+        if width * height > MAX_COMPRESSED_PIXELS:
+            raise ImageError(
+                f'expected a compressed picture of at most {MAX_COMPRESSED_PIXELS} pixels, got '
+                f'{width}x{height} in {len(data)} bytes; nothing was decoded')
         try:
             # A camera's frame has the camera's orientation, whatever its file header says.
             picture = cv2.imdecode(np.frombuffer(data, np.uint8),
@@ -171,7 +210,7 @@ def _decode_compressed(message) -> np.ndarray:
     if picture is None:
         raise ImageError(
             f'expected a whole JPEG or PNG picture, got {len(data)} bytes of format '
-            f'{message.format!r} that are none')
+            f'{message.format[:40]!r} that are none')
     return picture
 
 
@@ -181,8 +220,8 @@ def decode(message) -> np.ndarray:
 
     Every encoding that carries colour or grey is read: ``bgr8 rgb8 bgra8 rgba8 mono8``, the same
     with 16 bits, ``bayer_*8``, ``bayer_*16``, ``yuv422`` (``uyvy``), ``yuv422_yuy2`` (``yuyv``),
-    ``nv12 nv21 nv24``, ``8UC1 8UC3 8UC4 16UC1``; of 16 bits the upper 8 are kept. Compressed
-    pictures are whatever OpenCV reads.
+    ``nv12 nv21 nv24``, ``8UC1 8UC3 8UC4 16UC1 16UC3 16UC4`` (OpenCV's order, BGR); of 16 bits the
+    upper 8 are kept. Compressed pictures are JPEG or PNG of at most ``MAX_COMPRESSED_PIXELS``.
 
     :param message: of ROS or rosbags; read by its fields
     :return: uint8 ``[H, W, 3]``, BGR, contiguous; a view of the message's data where that is the
@@ -200,4 +239,4 @@ def decode(message) -> np.ndarray:
         return _decode_planar(message)
     raise ImageError(
         f'expected an encoding of colour or grey ({", ".join(sorted([*_PACKED, *_PLANAR]))}), '
-        f'got {message.encoding[:40]!r}')
+        f'got {message.encoding[:40]!r}; choose one in the camera driver')

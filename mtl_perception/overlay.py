@@ -21,6 +21,7 @@ the farthest in OKLab from all before it as people with normal, protan and deuta
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import List, Optional, Sequence, Tuple
 
 import cv2
@@ -58,15 +59,14 @@ _LUT_BGR = np.ascontiguousarray(_LUT_RGB[..., ::-1])
 
 MASK_OPACITY = 0.45
 PANEL_OPACITY = 0.65
+# Bands stay in the cache, and in memory that need not be asked for anew each time.
+BAND_ROWS = 64
 # Below this scale letters of OpenCV's font cannot be told apart.
 MIN_FONT_SCALE = 0.35
 # From this scale on the font with two strokes a line looks better; below they run together.
 DOUBLE_STROKE_SCALE = 0.5
-# A label that cannot be read is worse than a box that is hidden.
-LABEL_WEIGHT = 10
-# Of many boxes in one place the best ones keep readable labels, the others are boxes only.
-MAX_HIDDEN = 0.1
 SHEET_BACKGROUND = 24
+LEGEND_ROWS = 10
 
 Rectangle = Tuple[int, int, int, int]
 
@@ -114,7 +114,7 @@ def _pen_for(height: int, width: int) -> _Pen:
     side = min(height, width)
     scale = max(MIN_FONT_SCALE, side / 1050)
     font = cv2.FONT_HERSHEY_DUPLEX if scale >= DOUBLE_STROKE_SCALE else cv2.FONT_HERSHEY_SIMPLEX
-    return _Pen(line=max(1, round(side / 270)), font=font, font_scale=scale,
+    return _Pen(line=max(1, round(side / 240)), font=font, font_scale=scale,
                 stroke=max(1, round(scale * 1.1)), padding=max(2, round(side / 160)))
 
 
@@ -128,9 +128,14 @@ def _draw_text(picture: np.ndarray, text: str, corner: Tuple[int, int], pen: _Pe
 
 
 def _contrast_to(color: Tuple[int, int, int]) -> Tuple[int, int, int]:
-    blue, green, red = color
-    is_bright = 0.114 * blue + 0.587 * green + 0.299 * red > 140
-    return (0, 0, 0) if is_bright else (255, 255, 255)
+    """Return black or white, whichever reads better on ``color`` (WCAG's contrast ratio)."""
+    levels = np.array(color) / 255
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    luminance = linear @ (0.0722, 0.7152, 0.2126)
+    return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+
+
+_INK = [_contrast_to(class_color(class_id)) for class_id in range(256)]
 
 
 def _draw_mask(picture: np.ndarray, mask: np.ndarray) -> None:
@@ -142,48 +147,46 @@ def _draw_mask(picture: np.ndarray, mask: np.ndarray) -> None:
     picture, mask = picture[rows, columns], mask[rows, columns]
     if not width:
         return
-    colors = cv2.applyColorMap(mask, _LUT_BGR)
-    blended = cv2.addWeighted(picture, 1 - MASK_OPACITY, colors, MASK_OPACITY, 0)
-    cv2.copyTo(blended, mask, picture)
-    # A region's rim is what is next to a lower id: one line between two regions, not two.
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * margin + 1, 2 * margin + 1))
-    rim = cv2.compare(mask, cv2.erode(mask, kernel), cv2.CMP_GT)
-    cv2.copyTo(colors, rim, picture)
+    lowest = cv2.erode(mask, kernel)
+    for start in range(0, len(mask), BAND_ROWS):
+        band = slice(start, start + BAND_ROWS)
+        colors = cv2.applyColorMap(mask[band], _LUT_BGR)
+        blended = cv2.addWeighted(picture[band], 1 - MASK_OPACITY, colors, MASK_OPACITY, 0)
+        cv2.copyTo(blended, mask[band], picture[band])
+        # A region's rim is what is next to a lower id: one line between two regions, not two.
+        cv2.copyTo(colors, cv2.compare(mask[band], lowest[band], cv2.CMP_GT), picture[band])
 
 
-def _overlap(first: Rectangle, second: Rectangle) -> int:
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    return max(0, width) * max(0, height)
+def _hidden(places: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return how much of each place ``[P, 4]`` others ``[N, 4]`` take, in pixels ``[P]``."""
+    low = np.maximum(places[:, None, :2], others[:, :2])
+    high = np.minimum(places[:, None, 2:], others[:, 2:])
+    return (high - low).clip(0).prod(axis=2).sum(axis=1)
 
 
 def _place_label(box: Rectangle, size: Tuple[int, int], shape: Tuple[int, int],
-                 labels: Sequence[Rectangle], boxes: Sequence[Rectangle]
-                 ) -> Optional[Rectangle]:
+                 labels: Sequence[Rectangle], boxes: np.ndarray) -> Optional[Rectangle]:
     """
-    Return where the label of ``box`` goes: inside the picture, off other labels and boxes.
+    Return where the label of ``box`` goes: inside the picture, off labels, least over boxes.
 
-    None if it would hide another label wherever it went.
+    None if it would hide another label wherever it went: of many boxes in one place the best
+    ones keep labels that can be read.
 
     :param size: width and height of the label
     :param shape: height and width of the picture
     :param labels: already placed
-    :param boxes: of all labels
+    :param boxes: of all labels, int ``[N, 4]``
     """
     (left, top, right, bottom), (width, height) = box, size
     corners = ((left, top - height), (right - width, top - height), (left, bottom),
                (right - width, bottom), (left, top), (left, bottom - height),
                (right, top), (left - width, top))
-    inside = []
-    for x, y in corners:
-        x = max(0, min(x, shape[1] - width))
-        y = max(0, min(y, shape[0] - height))
-        inside.append((x, y, x + width, y + height))
-    hidden = [sum(_overlap(place, other) for other in labels) for place in inside]
-    costs = [LABEL_WEIGHT * area + sum(_overlap(place, other) for other in boxes)
-             for area, place in zip(hidden, inside)]
-    best = int(np.argmin(costs))
-    return inside[best] if hidden[best] <= MAX_HIDDEN * width * height else None
+    inside = [(max(0, min(x, shape[1] - width)), max(0, min(y, shape[0] - height)))
+              for x, y in corners]
+    places = np.array([(x, y, x + width, y + height) for x, y in inside])
+    free = places[_hidden(places, np.array(labels).reshape(-1, 4)) == 0]
+    return tuple(free[_hidden(free, boxes).argmin()].tolist()) if len(free) else None
 
 
 def _shortened(text: str, pen: _Pen, width: int) -> str:
@@ -195,19 +198,20 @@ def _shortened(text: str, pen: _Pen, width: int) -> str:
 def _draw_detections(picture: np.ndarray, detections: Detections, card: Card, pen: _Pen,
                      labels: List[Rectangle]) -> None:
     height, width = picture.shape[:2]
-    boxes = [tuple(box) for box in np.rint(detections.boxes).astype(int).tolist()]
-    colors = [class_color(class_id) for class_id in detections.class_ids.tolist()]
-    for (left, top, right, bottom), color in reversed(list(zip(boxes, colors))):
-        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), color, pen.line)
-    for box, color, class_id, score in zip(boxes, colors, detections.class_ids.tolist(),
-                                           detections.scores.tolist()):
+    boxes = np.rint(detections.boxes).astype(int)
+    class_ids = detections.class_ids.tolist()
+    for (left, top, right, bottom), class_id in reversed(list(zip(boxes.tolist(), class_ids))):
+        cv2.rectangle(picture, (left, top), (right - 1, bottom - 1), class_color(class_id),
+                      pen.line)
+    for box, class_id, score in zip(boxes.tolist(), class_ids, detections.scores.tolist()):
         text = _shortened(f'{card.classes.detection[class_id - 1]} {score:.2f}', pen, width)
         place = _place_label(box, pen.text_size(text), (height, width), labels, boxes)
         if place is None:
             continue
         labels.append(place)
-        cv2.rectangle(picture, place[:2], (place[2] - 1, place[3] - 1), color, cv2.FILLED)
-        _draw_text(picture, text, place[:2], pen, _contrast_to(color))
+        cv2.rectangle(picture, place[:2], (place[2] - 1, place[3] - 1), class_color(class_id),
+                      cv2.FILLED)
+        _draw_text(picture, text, place[:2], pen, _INK[class_id])
 
 
 def _draw_panel(picture: np.ndarray, text: str, size: Tuple[int, int], pen: _Pen) -> None:
@@ -251,6 +255,30 @@ def draw_overlay(frame: Frame, prediction: Prediction, card: Card,
         _draw_detections(picture, prediction.detections, card, pen, [(0, 0, *panel)])
     if text:
         _draw_panel(picture, text, panel, pen)
+    return picture
+
+
+def draw_legend(card: Card) -> np.ndarray:
+    """
+    Return a picture of the classes' names, each on its colour in overlay and mask.
+
+    :param card: of the weights; where boxes and mask have different names for an id, both stand
+    :return: uint8 ``[H, W, 3]``, BGR
+    """
+    pen = _pen_for(720, 1280)
+    names = zip_longest(card.classes.detection, card.classes.segmentation[1:])
+    texts = [' / '.join(dict.fromkeys(filter(None, pair))) for pair in names]
+    sizes = [pen.text_size(text) for text in texts]
+    width, height = (max(size[side] for size in sizes) + pen.padding for side in (0, 1))
+    rows = min(LEGEND_ROWS, len(texts))
+    picture = np.full((rows * height, -(-len(texts) // rows) * width, 3), SHEET_BACKGROUND,
+                      np.uint8)
+    for index, text in enumerate(texts):
+        column, row = divmod(index, rows)
+        left, top = column * width, row * height
+        cell = picture[top:top + height - pen.padding, left:left + width - pen.padding]
+        cell[:] = class_color(index + 1)
+        _draw_text(cell, text, (0, 0), pen, _INK[index + 1])
     return picture
 
 

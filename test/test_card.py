@@ -69,6 +69,23 @@ def test_cells_of_all_levels():
     (['files', 'model.onnx'], [], 'files.model.onnx'),
     (['classes'], None, 'classes'),
     (['surprise'], 1, 'surprise'),
+    (['name'], 'two\nlines', 'one line'),
+    (['architecture', 'strides'], [32.0], 'strides'),
+    (['architecture', 'strides'], [[32]], 'strides'),
+    (['architecture', 'arguments'], {'blocks': 10**12}, 'arguments'),
+    (['architecture', 'arguments'], {'blocks': float('nan')}, 'arguments'),
+    (['input', 'height'], 64.0, 'multiple of 32'),
+    (['input', 'mean'], [10**400, 0, 0], 'input.mean'),
+    (['input', 'two\nlines'], 1, 'two lines'),
+    (['classes', 'detection'], ['a\x1b[2Jb'], 'one line'),
+    (['classes', 'detection'], ['\ud800'], 'one line'),
+    (['classes', 'detection'], ['x' * 201], 'one line'),
+    (['classes', 'detection'], [str(i) for i in range(10001)], '10000'),
+    (['files', '../../.bashrc'], {'sha256': '0' * 64, 'bytes': 1}, 'beside the card'),
+    (['files', '/etc/passwd'], {'sha256': '0' * 64, 'bytes': 1}, 'beside the card'),
+    (['files', 'a\nb'], {'sha256': '0' * 64, 'bytes': 1}, 'beside the card'),
+    (['metrics'], [], 'metrics'),
+    (['training'], 'x' * 100000, 'training'),
 ])
 def test_a_wrong_field_is_named(path, value, words):
     wrong = document()
@@ -78,7 +95,7 @@ def test_a_wrong_field_is_named(path, value, words):
     parent[path[-1]] = value
     with pytest.raises(CheckpointError, match=words) as caught:
         card_from_json(wrong)
-    assert '\n' not in str(caught.value)
+    assert '\n' not in str(caught.value) and len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize('key', ['name', 'architecture', 'input', 'classes', 'files', 'format'])

@@ -15,6 +15,7 @@
 
 import json
 import os
+from pathlib import Path
 
 from mtl_perception import checkpoint as module
 from mtl_perception.card import Architecture, Card, ClassNames, ImageInput
@@ -70,7 +71,8 @@ def test_a_name_is_found_under_an_ament_prefix(folder, tmp_path, monkeypatch):
     assert load_checkpoint('toy').folder == share / 'toy'
 
 
-@pytest.mark.parametrize('name', ['', 'no_such_weights', '/no/such/folder', '..', 'a\0b'])
+@pytest.mark.parametrize('name', ['', 'no_such_weights', '/no/such/folder', '..', 'a\0b',
+                                  '~nobody_here/x', 'x' * 5000, '../' * 3000, '\ud800', '/root/x'])
 def test_an_unknown_name_says_what_to_pass(name):
     assert 'expected' in message_of(load_checkpoint, name)
 
@@ -103,5 +105,30 @@ def test_a_missing_file_is_named(folder):
 
 
 def test_an_enormous_file_is_not_read(folder, monkeypatch):
+    checkpoint = load_checkpoint(folder)
     monkeypatch.setattr(module, 'MAX_MODEL_BYTES', 4)
-    assert 'at most 4 bytes' in message_of(verified_bytes, load_checkpoint(folder), ONNX)
+    monkeypatch.setattr(Path, 'read_bytes', lambda _: pytest.fail('read'))
+    assert 'at most 4 bytes' in message_of(verified_bytes, checkpoint, ONNX)
+
+
+def test_an_enormous_card_is_not_read(folder, monkeypatch):
+    os.truncate(folder / CARD, module.MAX_CARD_BYTES + 1)
+    monkeypatch.setattr(Path, 'read_bytes', lambda _: pytest.fail('read'))
+    assert 'at most 1048576 bytes' in message_of(load_checkpoint, folder)
+
+
+@pytest.mark.parametrize('make', [os.mkfifo, os.mkdir, lambda path: path.symlink_to('/dev/zero')])
+@pytest.mark.parametrize('file_name', [CARD, ONNX])
+def test_what_is_no_file_is_not_read(folder, file_name, make):
+    """Neither a folder nor what never ends: a pipe nobody writes to, a device."""
+    (folder / file_name).unlink()
+    make(folder / file_name)
+    assert 'expected a file' in message_of(
+        lambda: verified_bytes(load_checkpoint(folder), file_name))
+
+
+def test_a_link_to_the_same_bytes_is_as_good(folder, tmp_path):
+    """As colcon's --symlink-install makes them: what counts is the digest."""
+    (folder / ONNX).rename(tmp_path / 'elsewhere')
+    (folder / ONNX).symlink_to(tmp_path / 'elsewhere')
+    assert verified_bytes(load_checkpoint(folder), ONNX) == b'graph'

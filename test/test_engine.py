@@ -21,12 +21,14 @@ import sys
 from colour_weights import BLUE, RED, save_colour_weights
 from hypothesis import given, settings, strategies
 from mtl_perception.backends import NVIDIA_DEVICES
+from mtl_perception.backends.onnx_backend import OnnxBackend
 from mtl_perception.checkpoint import load_checkpoint, ONNX, save_checkpoint
 from mtl_perception.config import EngineConfig, InferenceSettings
-from mtl_perception.engine import build_engine
+from mtl_perception.engine import build_engine, Engine
 from mtl_perception.errors import CheckpointError, ConfigError, DeviceError
 from mtl_perception.frame import Frame
 import numpy as np
+import onnxruntime
 import pytest
 
 HAS_NVIDIA = any(os.path.exists(path) for path in NVIDIA_DEVICES)
@@ -115,6 +117,36 @@ def test_a_device_that_is_required_is_an_error(folder, device):
     assert '\n' not in str(caught.value)
 
 
+def test_a_device_that_is_lost_is_stood_in_for_aloud(folder):
+    checkpoint = load_checkpoint(folder)
+    session = onnxruntime.InferenceSession(checkpoint.onnx_path)
+    lost = OnnxBackend(session, 'cuda:0')
+    with pytest.raises(DeviceError, match='cuda:0 is lost to engine onnx: .*nvidia-smi') as caught:
+        lost.run(np.zeros((1, 64, 64), np.uint8))  # no picture: a real failure of the runtime
+    assert '\n' not in str(caught.value)
+    cpu = OnnxBackend(session, 'cpu')
+
+    class Failing(OnnxBackend):
+        def run(self, images):
+            return super().run(images[0])
+    engine = Engine(checkpoint.card, Failing(session, 'cuda:0'), (), lambda: cpu)
+    assert engine.device_name == 'cuda:0'
+    assert engine.infer(square()).detections
+    assert (engine.device_name, engine.provider) == ('cpu', 'CPUExecutionProvider')
+    assert len(engine.warnings) == 1 and 'running onnx on cpu since' in engine.warnings[0]
+    with pytest.raises(DeviceError, match='is lost'):
+        Engine(checkpoint.card, Failing(session, 'cuda:0')).infer(square())
+
+
+def test_torch_says_that_its_device_gives_no_answer():
+    torch = pytest.importorskip('torch')
+    from mtl_perception.backends.torch_backend import TorchBackend
+    nowhere = TorchBackend(torch.nn.Identity(), 'meta')  # a device that never gives data back
+    with pytest.raises(DeviceError, match='meta is lost to engine torch') as caught:
+        nowhere.run(np.zeros((1, 8, 8, 3), np.uint8))
+    assert '\n' not in str(caught.value)
+
+
 @pytest.mark.parametrize('content', [b'\0', b'no graph', b'\x08\x08' * 100])
 def test_bytes_that_are_no_graph_are_refused_in_a_line(folder, tmp_path, content):
     checkpoint = load_checkpoint(folder)
@@ -162,7 +194,7 @@ def test_onnx_on_a_cpu_never_loads_torch(folder):
 import sys
 import numpy as np
 from mtl_perception.checkpoint import load_checkpoint
-from mtl_perception.engine import build_engine
+from mtl_perception.engine import build_engine, Engine
 from mtl_perception.frame import Frame
 build_engine(load_checkpoint({str(folder)!r})).infer(Frame(np.zeros((9, 9, 3), np.uint8)))
 print(*(name for name in ('torch', 'rclpy', 'mujoco') if name in sys.modules))

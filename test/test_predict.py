@@ -15,12 +15,14 @@
 
 import json
 
-from colour_weights import picture, save_colour_weights
+from colour_weights import CARD, picture, save_colour_weights
 import cv2
 from mtl_perception.cli.predict import main
+from mtl_perception.data.coco import CocoDataset
 from mtl_perception.engine import build_engine
 from mtl_perception.frame import Frame
 import numpy as np
+from PIL import Image
 import pytest
 
 
@@ -45,7 +47,7 @@ def run(weights, *arguments):
 
 def test_a_folder_gives_overlays_masks_and_boxes(weights, photos, tmp_path, capsys):
     out = tmp_path / 'seen'
-    assert run(weights, photos, photos / 'more', '--out', out) == 0
+    assert run(weights, photos / 'a.png', photos / 'b.png', photos / 'more', '--out', out) == 0
     names = ['a.png', 'a_2.png', 'b.png']
     assert sorted(file.name for file in (out / 'overlays').iterdir()) == names
     assert sorted(file.name for file in (out / 'masks').iterdir()) == names
@@ -81,11 +83,91 @@ def test_a_video_gives_its_frames_numbered(weights, tmp_path):
         'tour_000000.png', 'tour_000001.png', 'tour_000002.png']
 
 
+def read_video(path):
+    capture = cv2.VideoCapture(str(path))
+    frames = []
+    while True:
+        read, image = capture.read()
+        if not read:
+            return frames, capture.get(cv2.CAP_PROP_FPS)
+        frames.append(image)
+
+
+def test_a_video_gives_a_video_too(weights, tmp_path):
+    for folder, count in (('one', 5), ('two', 3)):
+        (tmp_path / folder).mkdir()
+        writer = cv2.VideoWriter(str(tmp_path / folder / 'tour.avi'),
+                                 cv2.VideoWriter_fourcc(*'MJPG'), 12, (128, 96))
+        for i in range(count):
+            writer.write(picture(red=(16 * i, 32)))
+        writer.release()
+    out = tmp_path / 'seen'
+    assert run(weights, tmp_path / 'one', tmp_path / 'two', '--out', out) == 0
+    for name, count in (('tour', 5), ('tour_2', 3)):
+        frames, rate = read_video(out / 'overlays' / f'{name}.mp4')
+        assert len(frames) == count and rate == pytest.approx(12)
+        drawn = cv2.imread(str(out / 'overlays' / 'tour_000001.png'))
+        assert np.abs(frames[1].astype(int) - drawn).mean() < 8
+
+
+def test_folders_are_mirrored_and_files_keep_their_names(weights, photos, tmp_path):
+    (photos / 'more' / 'deep').mkdir()
+    cv2.imwrite(str(photos / 'more' / 'deep' / 'c.jpg'), picture())
+    (photos / '.trash').mkdir()
+    cv2.imwrite(str(photos / '.trash' / 'd.png'), picture())
+    (photos / 'notes.txt').write_text('hello')
+    out = tmp_path / 'seen'
+    assert run(weights, photos, '--out', out) == 0
+    coco = json.loads((out / 'detections.json').read_text())
+    assert [item['file_name'] for item in coco['images']] == [
+        'a.png', 'b.png', 'more/a.png', 'more/deep/c.jpg']
+    assert (out / 'overlays' / 'more' / 'deep' / 'c.png').is_file()
+    # The boxes are a data set beside the pictures.
+    samples = CocoDataset(out / 'detections.json', photos, CARD.classes)
+    assert len(samples) == 4 and samples[3].image.shape == (96, 128, 3)
+
+
+def test_a_contact_sheet_shows_frames_of_the_whole(weights, tmp_path):
+    (tmp_path / 'photos').mkdir()
+    for index in range(60):
+        cv2.imwrite(str(tmp_path / 'photos' / f'{index:03d}.png'), picture(grey=4 * index))
+    assert run(weights, tmp_path / 'photos', '--out', tmp_path / 'seen') == 0
+    sheet = cv2.imread(str(tmp_path / 'seen' / 'contact_sheet.jpg'))
+    # Every fourth: 15 cells in 4 rows of 4.
+    assert sheet.shape == (6 + 4 * 366, 6 + 4 * 486, 3)
+    middles = sheet[6 + 300::366, 6 + 240::486].mean(axis=2).ravel()[:15]
+    np.testing.assert_allclose(middles, [16 * index for index in range(15)], atol=4)
+
+
+def test_pictures_of_every_kind_are_read_upright_in_eight_bits(weights, tmp_path):
+    photos, image = tmp_path / 'photos', picture(red=(16, 16))
+    photos.mkdir()
+    cv2.imwrite(str(photos / 'alpha.png'), np.dstack([image, np.full((96, 128), 128, np.uint8)]))
+    cv2.imwrite(str(photos / 'deep.png'), image.astype(np.uint16) * 257)
+    cv2.imwrite(str(photos / 'plain.png'), image)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by a quarter to the right to see it upright
+    Image.fromarray(np.rot90(image[..., ::-1])).save(photos / 'turned.jpg', exif=exif, quality=100)
+    cv2.imwrite(str(photos / 'grey.png'), np.full((96, 128), 60, np.uint8))
+    assert run(weights, photos, '--out', tmp_path / 'seen') == 0
+    masks = {path.stem: cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+             for path in (tmp_path / 'seen' / 'masks').iterdir()}
+    assert set(masks) == {'alpha', 'deep', 'plain', 'turned', 'grey'}
+    assert masks['plain'].any() and not masks['grey'].any()
+    for name in ('alpha', 'deep', 'turned'):
+        assert masks[name].shape == (96, 128)
+        assert (masks[name] != masks['plain']).mean() < 0.01, name
+
+
 def test_what_cannot_be_read_is_skipped_and_said(weights, photos, tmp_path, capsys):
     (photos / 'aa.jpg').write_bytes(b'no picture')
+    (photos / 'zero.png').write_bytes(b'')
+    whole = cv2.imencode('.jpg', picture())[1].tobytes()
+    (photos / 'cut.jpg').write_bytes(whole[:len(whole) // 2])
     assert run(weights, photos, '--out', tmp_path / 'seen') == 1
-    assert 'aa.jpg' in capsys.readouterr().err
-    assert len(list((tmp_path / 'seen' / 'masks').iterdir())) == 2
+    error = capsys.readouterr().err
+    assert all(name in error for name in ('aa.jpg', 'zero.png', 'cut.jpg'))
+    assert len(list((tmp_path / 'seen' / 'masks').rglob('*.png'))) == 3
 
 
 def test_the_files_of_others_stay(weights, photos, tmp_path, capsys):
@@ -97,6 +179,7 @@ def test_the_files_of_others_stay(weights, photos, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('arguments, expected', [
+    (['ok.png', '--out', 'ok.png/seen'], 'cannot be written'),
     (['/no/such.png'], 'does not exist'), (['empty'], 'got none'), (['text.txt'], 'text.txt'),
     (['broken.png'], 'broken.png'), (['ok.png', '--score-threshold', '-1'], 'score_threshold'),
     (['ok.png', '--checkpoint', '/no/weights'], '/no/weights'),

@@ -164,7 +164,7 @@ def test_a_damaged_state_is_one_clear_line(data, tmp_path):
 @pytest.mark.parametrize('change, message', (
     ({'network': 'huge'}, 'one of report, unified'), ({'classes': 'zoo'}, 'one of household'),
     ({'classes': {'boxes': ['a']}}, 'lists for some of'),
-    ({'classes': {'detection': 'cup'}}, 'different, non-empty names')))
+    ({'classes': {'detection': 'cup'}}, 'different names')))
 def test_unknown_names_are_refused(change, message):
     """A table's keys are listed."""
     with pytest.raises(ConfigError, match=message):

@@ -36,11 +36,13 @@ class Backend(Protocol):
     """
     A network on a device.
 
-    ``name`` is a key of ``BACKENDS``, ``device`` is where it really runs: ``cpu`` or ``cuda:N``.
+    ``name`` is a key of ``BACKENDS``, ``device`` is where it really runs: ``cpu`` or ``cuda:N``,
+    ``provider`` the library's own name of that.
     """
 
     name: str
     device: str
+    provider: str
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """
@@ -48,7 +50,15 @@ class Backend(Protocol):
 
         :param images: uint8 ``[B, H, W, 3]``, RGB, of the card's size
         :return: float32 ``[B, C, N]``
+        :raises DeviceError: if the GPU is lost or out of memory
         """
+
+
+def device_lost(backend: Backend, error: Exception) -> DeviceError:
+    """Return the error of a GPU that gives no answer any more, in one line."""
+    reason = ' '.join(str(error).split())[:200]
+    return DeviceError(f'{backend.device} is lost to engine {backend.name}: {reason}; '
+                       'check it with nvidia-smi')
 
 
 def open_backend(name: str, checkpoint: Checkpoint, device: str, num_threads: int) -> Backend:

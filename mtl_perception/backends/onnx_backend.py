@@ -15,8 +15,10 @@
 
 import os
 
+from mtl_perception.backends import device_lost
 from mtl_perception.checkpoint import Checkpoint, ONNX, verified_bytes
 from mtl_perception.errors import CheckpointError, DeviceError
+from mtl_perception.onnx_graph import check_straight
 import numpy as np
 import onnxruntime
 
@@ -33,10 +35,22 @@ class OnnxBackend:
         """Take a session that runs on ``device``."""
         self.device = device
         self._session = session
+        # The runtime would turn to the CPU by itself, and print that only.
+        session.disable_fallback()
+
+    @property
+    def provider(self) -> str:
+        """Return the execution provider in use, such as ``CPUExecutionProvider``."""
+        return self._session.get_providers()[0]
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return float32 ``[B, C, N]`` for uint8 ``[B, H, W, 3]``."""
-        return self._session.run(['prediction'], {'image': images})[0]
+        try:
+            return self._session.run(['prediction'], {'image': images})[0]
+        except Exception as error:  # the runtime's exceptions share no base class
+            if self.device == 'cpu':
+                raise
+            raise device_lost(self, error) from error
 
 
 def _providers(device: str) -> list:
@@ -61,6 +75,22 @@ def _check_signature(session: onnxruntime.InferenceSession, checkpoint: Checkpoi
             'export the weights again')
 
 
+def _try_out(backend: OnnxBackend, checkpoint: Checkpoint) -> None:
+    """Look at a blank picture: what a graph declares need not be what it does."""
+    card = checkpoint.card
+    blank = np.zeros((1, card.input.height, card.input.width, 3), np.uint8)
+    expected = 1, card.layout.channels, card.cells
+    try:
+        found = backend.run(blank).shape
+    except DeviceError:
+        raise
+    except Exception as error:  # the runtime's exceptions share no base class
+        found = ' '.join(str(error).split())[:200]
+    if found != expected:
+        raise CheckpointError(f'{checkpoint.onnx_path}: expected a prediction of shape {expected} '
+                              f'from a blank picture, got {found}; export the weights again')
+
+
 def open_network(checkpoint: Checkpoint, device: str, num_threads: int) -> OnnxBackend:
     """
     Return the checkpoint's graph, loaded on ``device``.
@@ -77,9 +107,11 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int) -> OnnxB
     # A spinning pool takes the cores that decoding and DDS need.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        check_straight(content)
+        session = onnxruntime.InferenceSession(content, options, providers=providers,
+                                               enable_fallback=0)
     except Exception as error:  # the runtime's exceptions share no base class
-        reason = str(error).splitlines()[0]
+        reason = ' '.join(str(error).split())[:200]
         raise CheckpointError(
             f'{checkpoint.onnx_path}: expected a graph that ONNX Runtime loads, got: {reason}; '
             'export the weights again') from None
@@ -88,4 +120,6 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int) -> OnnxB
             f'expected ONNX Runtime on {device}, got {session.get_providers()[0]}; '
             'check the driver and that GPU, or use cpu')
     _check_signature(session, checkpoint)
-    return OnnxBackend(session, device)
+    backend = OnnxBackend(session, device)
+    _try_out(backend, checkpoint)
+    return backend

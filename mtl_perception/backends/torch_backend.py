@@ -13,6 +13,7 @@
 # limitations under the License.
 """PyTorch, on the device it is given."""
 
+from mtl_perception.backends import device_lost
 from mtl_perception.checkpoint import Checkpoint, SAFETENSORS, verified_bytes
 from mtl_perception.errors import CheckpointError, DeviceError
 from mtl_perception.network import build_network
@@ -27,6 +28,7 @@ class TorchBackend:
     """A network in evaluation mode."""
 
     name = 'torch'
+    provider = 'PyTorch'
 
     def __init__(self, network: torch.nn.Module, device: str):
         """Take a network that lies on ``device``."""
@@ -36,8 +38,13 @@ class TorchBackend:
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return float32 ``[B, C, N]`` for uint8 ``[B, H, W, 3]``."""
-        batch = torch.from_numpy(images).to(self.device)
-        return self._network(batch).float().cpu().numpy()
+        try:
+            batch = torch.from_numpy(images).to(self.device)
+            return self._network(batch).float().cpu().numpy()
+        except RuntimeError as error:  # torch's for a lost GPU and for its full memory
+            if self.device == 'cpu':
+                raise
+            raise device_lost(self, error) from error
 
 
 def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
@@ -74,4 +81,8 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int) -> Torch
         torch.set_num_threads(num_threads)
     image_input = checkpoint.card.input
     network = DeployNetwork(load_network(checkpoint), image_input.mean, image_input.std)
-    return TorchBackend(network.eval().to(device), device)
+    try:
+        return TorchBackend(network.eval().to(device), device)
+    except RuntimeError as error:  # a GPU without room
+        raise DeviceError(f'expected room for the network on {device}, got: '
+                          f'{" ".join(str(error).split())[:200]}; see nvidia-smi') from error

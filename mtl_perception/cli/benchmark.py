@@ -11,38 +11,97 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Time the path from a camera's message to the answers, stage by stage, without ROS."""
+"""
+Time the path from a camera's message to the answers, and what others need for the same.
+
+Stages in one process; the report's pipeline, three single-task networks and the bare
+multiplications beside it, turn by turn; then camera, node and listener over DDS.
+"""
 
 import argparse
+from importlib.util import find_spec
 from itertools import islice
 import json
 import os
 from pathlib import Path
+import subprocess
 import sys
-from typing import Optional, Sequence
+import tempfile
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mtl_perception.cli.command import HelpFormatter, run_command
 from mtl_perception.config import EngineConfig, ENGINES
-from mtl_perception.errors import ConfigError
+from mtl_perception.errors import ConfigError, PerceptionError
 
 MAX_PICTURES = 100
+RATIOS = ('vs_report_pipeline', 'vs_three_models_torch', 'vs_three_models_onnx', 'over_floor',
+          'node_overhead', 'int8_speedup')
+PEER_ROUNDS = 30
+DDS = 'mtl_perception.ros.dds_benchmark'
 
 
-def _table(benchmark):
+def _table(title: str, first: str, times_ms: Mapping[str, Mapping[str, float]]):
     from rich.table import Table
-    table = Table('stage', title_justify='left', title=', '.join(
-        f'{name} {value}' for name, value in benchmark.conditions.items()
-        if name in ('checkpoint', 'engine', 'device', 'threads', 'transport', 'frames')))
-    for column in ('p50 ms', 'p95 ms', 'p99 ms', 'mean ms'):
-        table.add_column(column, justify='right')
-    for stage, values in benchmark.milliseconds().items():
-        table.add_row(stage, *(f'{value:.2f}' for value in values.values()))
+    table = Table(first, title=title, title_justify='left')
+    for column in next(iter(times_ms.values())):
+        table.add_column(f'{column} ms', justify='right')
+    for name, values in times_ms.items():
+        table.add_row(name, *(f'{value:.2f}' for value in values.values()))
     return table
+
+
+def _run_stages(arguments: argparse.Namespace, engine, pictures, console) -> Dict[str, Any]:
+    from mtl_perception.benchmark import END_TO_END, run_benchmark, WARM_UP_FRAMES
+    from tqdm import tqdm
+    with tqdm(total=arguments.frames + WARM_UP_FRAMES, desc='stages', unit='frame',
+              leave=False, delay=0.5) as bar:
+        benchmark = run_benchmark(engine, pictures, arguments.frames, arguments.transport,
+                                  on_frame=bar.update)
+    conditions, times_ms = benchmark.conditions, benchmark.milliseconds()
+    conditions.update(threads=arguments.threads)
+    console.print(_table(', '.join(
+        f'{name} {value}' for name, value in conditions.items()
+        if name in ('checkpoint', 'engine', 'device', 'threads', 'transport', 'frames')),
+        'stage', times_ms))
+    print(f'{1e3 / times_ms[END_TO_END]["mean"]:.0f} frames/s in one process; '
+          f'{conditions["cpu"]}, {conditions["cpus"]} CPUs, load {conditions["load_before"]} '
+          f'before, {arguments.threads} threads; pictures '
+          f'{" ".join(conditions["picture_sizes"])}')
+    return {'conditions': dict(conditions), 'milliseconds': times_ms}
+
+
+def _run_peers(arguments: argparse.Namespace, engine, pictures, console) -> Dict[str, Any]:
+    from mtl_perception.race import run_race, WARM_UP_ROUNDS
+    from tqdm import tqdm
+    images = [frame.image for frame in pictures if frame.image.shape == pictures[0].image.shape]
+    with tqdm(total=PEER_ROUNDS + WARM_UP_ROUNDS, desc='peers', unit='round', leave=False,
+              delay=0.5) as bar:
+        race = run_race(engine, images, PEER_ROUNDS, arguments.threads, bar.update)
+    times_ms, ratios = race.milliseconds(), race.ratios()
+    console.print(_table('from decoded picture to boxes, mask and class; peers have random '
+                         'weights', 'who', times_ms))
+    print(f'floor: {race.multiply_adds / 1e9:.2f} GMACs at {race.flops / 1e9:.0f} GFLOP/s '
+          f'(float32 matrix product, {arguments.threads} threads) need {race.floor_ms:.1f} ms')
+    print('  '.join(f'{name} {value:.1f}x' for name, value in ratios.items()))
+    return {'peers_milliseconds': times_ms, 'ratios': ratios,
+            'floor': {'multiply_adds': race.multiply_adds, 'flops': race.flops,
+                      'milliseconds': race.floor_ms}}
+
+
+def _run_dds(arguments: argparse.Namespace) -> Dict[str, Any]:
+    """Run the benchmark with ROS in a process of its own: nothing here imports ROS."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / 'dds.json'
+        status = subprocess.run([sys.executable, '-m', DDS, arguments.checkpoint, '--json',
+                                 str(report), '--threads', str(arguments.threads)]).returncode
+        if status != 0:
+            raise PerceptionError(f'the benchmark over DDS ended with status {status}; leave it '
+                                  'out with --no-dds')
+        return json.loads(report.read_text())
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
     # Here, so that --help answers at once.
-    from mtl_perception.benchmark import END_TO_END, run_benchmark
     from mtl_perception.checkpoint import load_checkpoint
     from mtl_perception.data.sources import open_frames
     from mtl_perception.data.tour import household_tour
@@ -50,26 +109,37 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     from rich.console import Console
     if not 1 <= arguments.frames <= 10**6:
         raise ConfigError(f'expected --frames from 1 to 1000000, got {arguments.frames}')
-    source = arguments.source or household_tour()
-    threads = arguments.threads or len(os.sched_getaffinity(0))
-    engine = build_engine(load_checkpoint(arguments.checkpoint),
-                          EngineConfig(arguments.engine, arguments.device, threads))
-    for warning in engine.warnings:
-        print(f'warning: {warning}', file=sys.stderr)
-    pictures = list(islice(open_frames(source), MAX_PICTURES))
-    benchmark = run_benchmark(engine, pictures, arguments.frames, arguments.transport)
-    benchmark.conditions.update(threads=threads, source=Path(source).name)
-    Console().print(_table(benchmark))
-    conditions, times_ms = benchmark.conditions, benchmark.milliseconds()
-    print(f'{1e3 / times_ms[END_TO_END]["mean"]:.0f} frames/s in one process; '
-          f'{conditions["cpu"]}, {conditions["cpus"]} CPUs, load {conditions["load_before"]} '
-          f'before, {threads} threads; pictures {" ".join(conditions["picture_sizes"])}')
     if arguments.json:
         try:
-            arguments.json.write_text(json.dumps(
-                {'conditions': dict(conditions), 'milliseconds': times_ms}, indent=1) + '\n')
+            arguments.json.touch()  # now, not after minutes of measuring
         except OSError as error:
             raise ConfigError(f'{arguments.json}: cannot be written: {error.strerror}') from None
+    arguments.threads = arguments.threads or len(os.sched_getaffinity(0))
+    engine = build_engine(load_checkpoint(arguments.checkpoint),
+                          EngineConfig(arguments.engine, arguments.device, arguments.threads))
+    for warning in engine.warnings:
+        print(f'warning: {warning}', file=sys.stderr)
+    source = arguments.source or household_tour()
+    pictures = list(islice(open_frames(source), MAX_PICTURES))
+    console = Console()
+    document = _run_stages(arguments, engine, pictures, console)
+    document['conditions']['source'] = Path(source).name
+    document['ratios'] = dict.fromkeys(RATIOS)
+    for part, needed, run in (
+            ('peers', 'torchvision', lambda: _run_peers(arguments, engine, pictures, console)),
+            ('dds', 'rclpy', lambda: {'dds': _run_dds(arguments)})):
+        if not getattr(arguments, part):
+            continue
+        if find_spec(needed) is None:
+            print(f'{part} left out: expected {needed}, got none; make setup-train brings it')
+            continue
+        figures = run()
+        document['ratios'].update(figures.pop('ratios', {}))
+        document.update(figures)
+    if 'dds' in document:
+        document['ratios']['node_overhead'] = document['dds']['node_overhead']
+    if arguments.json:
+        arguments.json.write_text(json.dumps(document, indent=1) + '\n')
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -77,8 +147,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser = argparse.ArgumentParser(
         prog='benchmark', formatter_class=HelpFormatter, description=__doc__,
         epilog='Stages: decode (message to picture), preprocess, inference, postprocess,\n'
-               'messages (four answers built and serialised). DDS is not in these times; the\n'
-               "node's /diagnostics has them all.")
+               'messages (four answers built and serialised). A node that runs has its own in\n'
+               '/diagnostics.')
     parser.add_argument('checkpoint', nargs='?', default='household',
                         help='a name in weights/, or a path')
     parser.add_argument('--source', type=Path,
@@ -89,6 +159,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads, 0 for all')
+    parser.add_argument('--peers', action=argparse.BooleanOptionalAction, default=True,
+                        help="time the report's pipeline, three torchvision networks and the "
+                             'floor beside it; needs torch')
+    parser.add_argument('--dds', action=argparse.BooleanOptionalAction, default=True,
+                        help='time camera, node and listener over DDS; needs ROS')
     parser.add_argument('--json', type=Path, help='write the figures there too')
     return run_command(_benchmark, parser, argv)
 

@@ -19,49 +19,15 @@ from itertools import islice
 from pathlib import Path
 from statistics import median
 import sys
-from typing import Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
 from mtl_perception.card import Card
 from mtl_perception.cli.command import HelpFormatter, run_command
 from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
 from mtl_perception.errors import SourceError
-from mtl_perception.frame import Frame
 from mtl_perception.prediction import Prediction
 
 SOME_SKIPPED = 1
-
-
-def _named_sources(inputs: Sequence[str]) -> List[Tuple[str, Path]]:
-    """Return what there is to open, with names; a folder's pictures one by one."""
-    from mtl_perception.data.sources import PICTURE_SUFFIXES
-    sources = []
-    for path in map(Path, inputs):
-        if path.is_dir() and not (path / 'metadata.yaml').is_file():
-            pictures = sorted(file for file in path.iterdir()
-                              if file.suffix.lower() in PICTURE_SUFFIXES)
-            if not pictures:
-                raise SourceError(f'{path}: expected pictures ({" ".join(PICTURE_SUFFIXES)}) or '
-                                  'a rosbag2, got none')
-            sources += [(file.stem, file) for file in pictures]
-        elif path.exists():
-            sources.append((path.stem, path))
-        else:
-            raise SourceError(f'expected a picture, folder, video or bag, got {str(path)!r}, '
-                              'which does not exist')
-    return sources
-
-
-def _frames(sources: Sequence[Tuple[str, Path]], topic: str, problems: List[str]
-            ) -> Iterator[Tuple[str, Frame]]:
-    """Yield all frames with names; what cannot be read is put into ``problems``."""
-    from mtl_perception.data.sources import open_frames, PICTURE_SUFFIXES
-    for name, path in sources:
-        is_picture = path.suffix.lower() in PICTURE_SUFFIXES
-        try:
-            for index, frame in enumerate(open_frames(path, topic)):
-                yield (name if is_picture else f'{name}_{index:06d}'), frame
-        except SourceError as error:
-            problems.append(str(error))
 
 
 class _Tally:
@@ -95,33 +61,33 @@ class _Tally:
 def _predict(arguments: argparse.Namespace) -> int:
     # Here, so that --help answers at once.
     from mtl_perception.checkpoint import load_checkpoint
+    from mtl_perception.data.named_frames import NamedFrames
     from mtl_perception.engine import build_engine
     from mtl_perception.prediction_folder import PredictionFolder
     from tqdm import tqdm
     settings = InferenceSettings(score_threshold=arguments.score_threshold)
     config = EngineConfig(arguments.engine, arguments.device, arguments.threads)
-    sources = _named_sources(arguments.input)
+    frames = NamedFrames(arguments.input, arguments.topic)
     engine = build_engine(load_checkpoint(arguments.checkpoint), config)
     for warning in engine.warnings:
         print(f'warning: {warning}', file=sys.stderr)
     folder, tally = PredictionFolder(arguments.out, engine.card), _Tally(engine.card)
-    problems: List[str] = []
-    frames = islice(_frames(sources, arguments.topic, problems), arguments.max_frames or None)
-    # Of videos and bags nobody knows the length before they are read.
-    total = len(sources) if len(sources) > 1 else None
-    for name, frame in tqdm(frames, 'predicting', total=total, unit='frame', delay=0.5):
-        prediction = engine.infer(frame, settings)
-        folder.add(name, frame, prediction)
+    limit = arguments.max_frames or None
+    total = min(filter(None, (frames.total, limit)), default=None)
+    for item in tqdm(islice(frames, limit), 'predicting', total=total, unit='frame', delay=0.5):
+        prediction = engine.infer(item.frame, settings)
+        folder.add(item, prediction)
         tally.add(prediction)
     if not tally.times_ms:
-        raise SourceError(problems[0])
+        raise SourceError(frames.problems[0])
     folder.finish()
     tally.show()
     print(f'{median(tally.times_ms):.1f} ms a frame (median) with {engine.engine_name} on '
-          f'{engine.device_name}; overlays, masks and detections.json (COCO): {folder.path}')
-    for problem in problems:
+          f'{engine.device_name}\noverlays, masks, detections.json (COCO), contact_sheet.jpg: '
+          f'{folder.path}')
+    for problem in frames.problems:
         print(f'warning: skipped: {problem}', file=sys.stderr)
-    return SOME_SKIPPED if problems else 0
+    return SOME_SKIPPED if frames.problems else 0
 
 
 def _count(text: str) -> int:
@@ -137,10 +103,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         epilog='Exit status 1 if some of the input was skipped.\n'
                'example: predict photos/ kitchen.mp4 --out seen')
     parser.add_argument('input', nargs='+',
-                        help='a picture, a folder of pictures, a video, a rosbag2 or /dev/videoN')
+                        help='a picture, a folder (with what is in its folders), a video, a '
+                             'rosbag2 or /dev/videoN')
     parser.add_argument('--out', type=Path, default=Path('predictions'),
-                        help='new or empty folder for overlays/, masks/ (PNG of class ids) and '
-                             'detections.json')
+                        help='new or empty folder for overlays/ (of a video a video too), masks/ '
+                             '(PNG of class ids), detections.json (COCO) and '
+                             'contact_sheet.jpg')
     parser.add_argument('--checkpoint', default='household',
                         help='a name in weights/, or a path')
     parser.add_argument('--topic', default='', help="which of a bag's image topics")

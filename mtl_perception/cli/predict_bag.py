@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Write the predictions for every picture of a rosbag2 into a copy of it."""
+"""Look at every picture of a rosbag2 and write a bag of what is in it."""
 
 import argparse
 from pathlib import Path
@@ -22,71 +22,115 @@ from typing import Optional, Sequence
 from mtl_perception.cli.command import HelpFormatter, run_command
 from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
 
+INCOMPLETE = 1
 
-def _predict_bag(arguments: argparse.Namespace) -> None:
+
+def _say(report, output: Path, seconds: float) -> int:
+    """Print what came out; return the exit status."""
+    for note in report.notes:
+        print(f'warning: {note}', file=sys.stderr)
+    for loss in report.losses:
+        print(f'lost: {loss}', file=sys.stderr)
+    count = report.count
+    if count.skipped:
+        print(f'lost: {count.skipped} pictures skipped, the last because {count.problem}',
+              file=sys.stderr)
+    resumed = f' ({report.resumed} of them by the run before)' if report.resumed else ''
+    print(f'{count.frames} frames{resumed}, {count.objects} objects in {seconds:.1f} s: {output}')
+    for camera, name in report.cameras.items():
+        print(f'  {camera} -> {name}/{{detections,segmentation,classification,'
+              'classification_scores}')
+    return 0 if report.is_whole else INCOMPLETE
+
+
+def _predict_bag(arguments: argparse.Namespace) -> int:
     # Here, so that --help answers at once.
-    from mtl_perception.bag_prediction import find_cameras, output_names, predict_bag
-    from mtl_perception.bags import bag_message_builder, new_bag, open_bag
-    from mtl_perception.checkpoint import load_checkpoint
-    from mtl_perception.engine import build_engine
+    from mtl_perception.bag_fleet import find_bags, fleet_status, predict_bags
+    from mtl_perception.bag_run import BagOptions, predict_bag
+    from mtl_perception.errors import ConfigError
+    from rich.console import Console
     from rich.progress import (
         BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn,
         TimeRemainingColumn)
-    settings = InferenceSettings(score_threshold=arguments.score_threshold,
-                                 max_detections=arguments.max_detections)
-    config = EngineConfig(arguments.engine, arguments.device, arguments.threads)
+    from rich.table import Table
+    options = BagOptions(
+        arguments.checkpoint, tuple(arguments.topic), arguments.node_name,
+        EngineConfig(arguments.engine, arguments.device, arguments.threads),
+        InferenceSettings(score_threshold=arguments.score_threshold,
+                          max_detections=arguments.max_detections),
+        arguments.class_id_format, arguments.predictions_only, arguments.workers)
     bar = Progress(TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
-                   TextColumn('{task.fields[rate]:.1f} frames/s'), TimeElapsedColumn(),
+                   TextColumn('{task.fields[rate]:.1f}/s'), TimeElapsedColumn(),
                    TextColumn('ETA'), TimeRemainingColumn())
-    with open_bag(arguments.input) as reader:
-        cameras = find_cameras(reader, arguments.topic)
-        names = output_names(cameras, arguments.node_name)
-        with new_bag(arguments.output) as writer:
-            engine = build_engine(load_checkpoint(arguments.checkpoint), config)
-            for warning in engine.warnings:
-                print(f'warning: {warning}', file=sys.stderr)
-            total = sum(c.msgcount for c in reader.connections if c.topic in cameras)
-            start = time.perf_counter()
-            with bar:
-                task = bar.add_task('predicting', total=total, rate=0.0)
-                count = predict_bag(
-                    reader, writer, names, engine,
-                    bag_message_builder(engine.card, arguments.class_id_format), settings,
-                    lambda count: bar.update(
-                        task, advance=1, rate=count.frames / (time.perf_counter() - start)))
-    for topic in count.left_out:
-        print(f'warning: {topic} left out: the bag has no definition of its type',
-              file=sys.stderr)
-    if count.skipped:
-        print(f'warning: {count.skipped} pictures skipped, the last because {count.problem}',
-              file=sys.stderr)
-    print(f'{count.frames} frames, {count.objects} objects in '
-          f'{time.perf_counter() - start:.1f} s: {arguments.output}')
-    for camera, name in names.items():
-        print(f'  {camera} -> {name}/{{detections,segmentation,classification,'
-              'classification_scores}')
+    start = time.perf_counter()
+    bags = find_bags(arguments.input)
+    if arguments.cluster and not bags:
+        raise ConfigError(f'--cluster: expected a folder of bags, got {arguments.input}')
+    with bar:
+        task = bar.add_task('predicting' if not bags else 'bags', total=None, rate=0.0)
+
+        first = None
+
+        def progress(done: int, total: int) -> None:
+            nonlocal first  # what an earlier run has done is not this one's speed
+            first = done if first is None else first
+            bar.update(task, completed=done, total=total,
+                       rate=(done - first) / (time.perf_counter() - start))
+        try:
+            if bags:
+                outcomes = predict_bags(bags, arguments.input, arguments.output, options,
+                                        arguments.cluster, progress)
+            else:
+                report = predict_bag(arguments.input, arguments.output, options, progress)
+        except KeyboardInterrupt:
+            done = arguments.output if bags else Path(f'{arguments.output}.partial')
+            if done.exists():
+                print(f'{done} holds what is done, the same command goes on from there',
+                      file=sys.stderr)
+            raise
+    if not bags:
+        return _say(report, arguments.output, time.perf_counter() - start)
+    table = Table('bag', 'result', 'frames', 'objects')
+    for outcome in outcomes:
+        table.add_row(outcome.name, outcome.result, str(outcome.frames), str(outcome.objects))
+        for problem in outcome.problems:
+            print(f'{outcome.result}: {problem}', file=sys.stderr)
+    Console().print(table)
+    return fleet_status(outcomes)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         prog='predict_bag', formatter_class=HelpFormatter, description=__doc__,
-        epilog='Needs no ROS. The copy is a compressed mcap; it appears when it is whole, until '
-               'then it is OUT.partial.\n'
-               'example: predict_bag drive_17 drive_17_seen && ros2 bag play drive_17_seen')
+        epilog='Needs no ROS. The new bag is a compressed mcap that appears when it is whole; '
+               'until then it\nis OUT.partial, from which the same command goes on if it was '
+               'ended. What cannot be read of\na damaged bag is named, and the exit status is 1.\n'
+               'example: predict_bag drive_17 drive_17_seen && ros2 bag play drive_17_seen\n'
+               '         predict_bag last_night last_night_seen  (each bag in the folder)')
     parser.add_argument('input', type=Path, metavar='IN',
-                        help='rosbag2: a folder, or one .mcap or .db3 file')
-    parser.add_argument('output', type=Path, metavar='OUT', help='folder of the new bag')
+                        help='rosbag2: a folder, or one .mcap or .db3 file; or a folder of bags')
+    parser.add_argument('output', type=Path, metavar='OUT',
+                        help='folder of the new bag, or of the new bags')
     parser.add_argument('--checkpoint', default='household',
                         help='a name in weights/, or a path')
     parser.add_argument('--topic', action='append', default=[],
                         help='image topic to look at, may be given again; all if not given')
+    parser.add_argument('--predictions-only', action='store_true',
+                        help='leave what the bag holds out of the new one')
     parser.add_argument('--node-name', default='perception',
                         help='predictions go under this name; several cameras have it each '
                              'in its own namespace')
     parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--threads', type=int, default=0, help='CPU threads, 0 for all')
+    parser.add_argument('--workers', type=int, default=0,
+                        help='processes, 0 for as many as there are cores for')
+    parser.add_argument('--threads', type=int, default=1,
+                        help='CPU threads of each worker, 0 for all; scores are bit for bit those '
+                             'of a node with as many')
+    parser.add_argument('--cluster', default='', metavar='ADDRESS',
+                        help='Dask scheduler for a folder of bags, such as tcp://scheduler:8786; '
+                             'all machines must see IN and OUT under the same path')
     parser.add_argument('--score-threshold', type=float,
                         default=InferenceSettings.score_threshold, help='of boxes, 0 to 1')
     parser.add_argument('--max-detections', type=int, default=InferenceSettings.max_detections,

@@ -17,7 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import cv2
-from mtl_perception.data.voc_writer import voc_palette
+from mtl_perception.overlay import colorize_mask
 from mtl_perception.prediction import BACKGROUND
 import numpy as np
 from PIL import Image
@@ -49,7 +49,7 @@ def _draw(root, stem):
     image = cv2.imread(str(root / 'JPEGImages' / f'{stem}.jpg'))
     mask = np.asarray(Image.open(root / 'SegmentationClass' / f'{stem}.png'))
     labelled = mask != BACKGROUND
-    colours = voc_palette()[mask][..., ::-1]
+    colours = colorize_mask(mask)[..., ::-1]
     image[labelled] = (0.6 * image[labelled] + 0.4 * colours[labelled]).astype(np.uint8)
     scale = _TILE / max(image.shape[:2])
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

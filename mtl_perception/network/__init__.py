@@ -40,5 +40,6 @@ def build_network(card: Card) -> nn.Module:
             f'got {list(architecture.strides)}')
     try:
         return constructor(card.layout, **architecture.arguments)
-    except TypeError as error:
-        raise CheckpointError(f'card: architecture.arguments: {error}') from None
+    except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
+        reason = ' '.join(str(error).split())[:200]
+        raise CheckpointError(f'card: architecture.arguments: {reason}') from None

@@ -20,10 +20,11 @@ from typing import Any, Mapping, Optional, Sequence
 
 import cv2
 from mtl_perception.data.sources import open_frames
+from mtl_perception.frame import Frame
 from mtl_perception.ros.conversions import image_data, TYPES
 from mtl_perception.ros.image_input import image_topic, RELIABILITY_POLICIES
 from mtl_perception.ros.parameters import Parameter
-from mtl_perception.ros.process import run_node
+from mtl_perception.ros.process import RCLError, run_node
 import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -35,6 +36,7 @@ TRANSPORTS = {'raw': ('raw',), 'compressed': ('compressed',), 'both': ('raw', 'c
 JPEG_QUALITY = 90
 DEPTH = 5
 LAST_FRAME_S = 1.0
+LOG_PERIOD_S = 5.0
 CANNOT_PLAY = 2
 
 PARAMETERS = (
@@ -42,6 +44,7 @@ PARAMETERS = (
     Parameter('topic', '', "which of a bag's image topics; not needed where it has one"),
     Parameter('rate', 10.0, 'frames a second', limits=(0.1, 1000.0)),
     Parameter('loop', True, 'start again at the end'),
+    Parameter('wait_for', 0, 'start to play once so many subscribers listen', limits=(0, 100)),
     Parameter('image_transport', 'raw', 'publish image (raw), image/compressed or both',
               choices=tuple(TRANSPORTS)),
     Parameter('reliability', 'reliable', 'quality of service that is offered',
@@ -66,6 +69,7 @@ class CameraNode(Node):
                   .declare(self) for parameter in PARAMETERS}
         self._source, self._topic = values['source'], values['topic']
         self._frame_id, self._loop = values['frame_id'], values['loop']
+        self._wait_for = values['wait_for']
         qos = QoSProfile(depth=DEPTH, reliability=RELIABILITY_POLICIES[values['reliability']])
         classes = {'raw': TYPES.Image, 'compressed': CompressedImage}
         self._outputs = {kind: self.create_publisher(classes[kind], image_topic(self, kind), qos)
@@ -81,6 +85,10 @@ class CameraNode(Node):
         self._frames = iter(())
 
     def _play(self) -> None:
+        listeners = sum(publisher.get_subscription_count() for publisher in self._outputs.values())
+        if listeners < self._wait_for:
+            return
+        self._wait_for = 0
         frame = next(self._frames, None)
         if frame is None and self._loop:
             self._frames = open_frames(self._source, self._topic)
@@ -88,6 +96,13 @@ class CameraNode(Node):
         if frame is None:
             self._end()
             return
+        try:
+            self._publish(frame)
+        except RCLError as error:
+            self.get_logger().warning(f'frame not sent: {error}',
+                                      throttle_duration_sec=LOG_PERIOD_S)
+
+    def _publish(self, frame: Frame) -> None:
         header = TYPES.Header(stamp=self.get_clock().now().to_msg(),
                               frame_id=frame.frame_id or self._frame_id)
         if 'raw' in self._outputs:

@@ -36,7 +36,7 @@ SUMMARY = """
 {monitor.answered} frames answered, {monitor.dropped} dropped; \
 from stamp to last answer received: p50 {p50:.0f} ms, p95 {p95:.0f} ms
   {sheet} and {count} pictures, {first} to {last}
-  {bag}: rosbag2 (mcap, {megabytes:.0f} MB) of camera (as JPEG, for its size) and predictions
+  {bag}: rosbag2 (mcap, {megabytes:.0f} MB) of camera (JPEG) and predictions
 
 next: your own pictures   {bin}/predict PICTURES --out seen
       your own recording  {bin}/predict_bag BAG BAG_SEEN
@@ -123,10 +123,14 @@ def _demo(arguments: argparse.Namespace) -> None:
         megabytes=megabytes, bin=_short(Path(sys.executable).parent)))
 
 
+class _Ended(KeyboardInterrupt):
+    """Told to end. Of the plain one Python dies, though handled, where it came in an exec()."""
+
+
 def _end_on(number: int) -> None:
     """Let a signal end the demo as Ctrl-C does."""
     def interrupt(*_):
-        raise KeyboardInterrupt
+        raise _Ended
     signal.signal(number, interrupt)
 
 

@@ -17,23 +17,22 @@ from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 import os
 from pathlib import Path
-import random
-import socket
 import tempfile
 import time
-from typing import Callable, Iterator, Optional, Sequence
+from typing import Callable, Iterator, Sequence
 
-from mtl_perception.bags import bag_types, new_bag
+from mtl_perception.bags import new_bag
 from mtl_perception.card import Card
 from mtl_perception.errors import PerceptionError
-from mtl_perception.messages import OUTPUT_TYPES, read_prediction
+from mtl_perception.messages import read_prediction
 from mtl_perception.ros.child import Child
 from mtl_perception.ros.conversions import TYPES
-from mtl_perception.ros.image_input import LARGE_DATA
+from mtl_perception.ros.domain import free_domain
 from mtl_perception.ros.monitor import live_table, Monitor, status_line
+from mtl_perception.ros.recorder import Recorder
+from mtl_perception.ros.recording import image_type, prediction_types
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
 from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
@@ -41,48 +40,30 @@ from rich.live import Live
 from sensor_msgs.msg import CompressedImage
 
 CAMERA = '/camera/image_raw'
+# The node answers the JPEG that is recorded, so that a replay gives the same answers.
 RECORDED_CAMERA = f'{CAMERA}/compressed'
-COMPRESSED = 'sensor_msgs/msg/CompressedImage'
 NODE = '/perception'
-# String has no header: it is recorded, but tells of no frame.
+# What has a header; the rest is recorded, but tells of no frame.
 STAMPED = {'detections': TYPES.Detection2DArray, 'segmentation': TYPES.Image,
            'classification_scores': TYPES.Classification}
-DEPTH = 50
 START_S = 30.0
 SILENCE_S = 10.0
 LAST_ANSWER_S = 1.0
 TERMINAL_PERIOD_S = 0.2
 LINE_PERIOD_S = 3.0
-MAX_DOMAIN = 101  # above, the ports of DDS meet those that Linux gives out
 
 
 class DemoError(PerceptionError):
     """A process of the demo ended or stays silent."""
 
 
-def _free_domain() -> int:
-    """Return a random domain that nobody on this machine is in."""
-    domains = random.SystemRandom().sample(range(1, MAX_DOMAIN + 1), MAX_DOMAIN)
-    for domain in domains:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                # Where a domain's first participant listens (DDSI-RTPS 2.3, section 9.6.1.1).
-                probe.bind(('', 7400 + 250 * domain + 10))
-                return domain
-            except OSError:
-                continue
-    raise DemoError('expected a free ROS domain from 1 to 101, got none; end some of the ROS '
-                    'programs on this machine')
-
-
 def _isolate(log_folder: str) -> int:
     """Keep this process and its children in a domain of their own on this machine."""
-    domain = _free_domain()
+    domain = free_domain()
     os.environ['ROS_DOMAIN_ID'] = str(domain)
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     if os.environ.get('ROS_DISTRO') == 'humble':
         os.environ['ROS_LOCALHOST_ONLY'] = '1'  # what Humble knows it as
-    os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', LARGE_DATA)
     os.environ['ROS_LOG_DIR'] = log_folder
     return domain
 
@@ -97,43 +78,30 @@ class Listener:
     def __init__(self, writer):
         """Subscribe."""
         self.monitor = Monitor(set(STAMPED))
-        self._writer = writer
         self._node = rclpy.create_node('demo')
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._listen(RECORDED_CAMERA, CompressedImage, COMPRESSED, self._receive_picture)
-        for output, full_name in OUTPUT_TYPES.items():
-            self._listen(f'{NODE}/{output}', STAMPED.get(output, TYPES.String), full_name,
-                         self._receive_answer(output) if output in STAMPED else None)
+        types = {RECORDED_CAMERA: image_type(RECORDED_CAMERA), **prediction_types(NODE)}
+        self._recorder = Recorder(self._node, writer, types, self._receive)
 
-    def _listen(self, topic: str, message_type: type, full_name: str,
-                callback: Optional[Callable]) -> None:
-        connection = self._writer.add_connection(topic, full_name, typestore=bag_types())
-
-        def receive(data: bytes) -> None:
-            received_ns = self.now_ns()
-            if callback is not None:
-                callback(received_ns, deserialize_message(data, message_type))
-            self._writer.write(connection, received_ns, data)
-
-        self._node.create_subscription(message_type, topic, receive, QoSProfile(depth=DEPTH),
-                                       raw=True)
-
-    def _receive_picture(self, _: int, message) -> None:
-        self.monitor.add_picture(_nanoseconds(message.header.stamp))
-
-    def _receive_answer(self, output: str) -> Callable:
-        return lambda received_ns, message: self.monitor.add_answer(
-            output, _nanoseconds(message.header.stamp), received_ns, message)
+    def _receive(self, topic: str, received_ns: int, data: bytes) -> None:
+        output = topic.rpartition('/')[2]
+        if topic == RECORDED_CAMERA:
+            stamp = deserialize_message(data, CompressedImage).header.stamp
+            self.monitor.add_picture(_nanoseconds(stamp))
+        elif output in STAMPED:
+            message = deserialize_message(data, STAMPED[output])
+            self.monitor.add_answer(output, _nanoseconds(message.header.stamp), received_ns,
+                                    message)
 
     def now_ns(self) -> int:
         """Return the time of ROS's clock."""
         return self._node.get_clock().now().nanoseconds
 
     def is_node_listening(self) -> bool:
-        """Tell whether somebody listens to the camera's raw pictures and answers them."""
-        return bool(self._node.count_subscribers(CAMERA)
-                    and self._node.count_publishers(f'{NODE}/detections'))
+        """Tell whether somebody besides the recorder listens to the camera and answers."""
+        return (self._node.count_subscribers(RECORDED_CAMERA) > 1
+                and self._node.count_publishers(f'{NODE}/detections') > 0)
 
     def spin(self, seconds: float) -> None:
         """Receive for some time."""
@@ -234,15 +202,17 @@ def run_demo(plan: DemoPlan) -> Monitor:
     :raises DemoError: if a process ends too early or stays silent
     """
     node = Child('mtl_perception.ros.node', [
-        '--ros-args', '-p', f'checkpoint:={plan.checkpoint}', '-r', f'image:={CAMERA}'],
+        '--ros-args', '-p', f'checkpoint:={plan.checkpoint}', '-p', 'image_transport:=compressed',
+        '-r', f'image:={CAMERA}'],
         plan.out / 'perception_node.log')
     camera = Child('mtl_perception.ros.camera', [
-        str(plan.source), '--no-loop', '--rate', str(plan.rate_hz), '--image-transport', 'both',
+        str(plan.source), '--no-loop', '--rate', str(plan.rate_hz), '--wait-for', '2',
+        '--image-transport', 'compressed',
         '--ros-args', '-r', f'image:={CAMERA}'], plan.out / 'camera_node.log')
     with ExitStack() as stack:
         domain = _isolate(stack.enter_context(tempfile.TemporaryDirectory(prefix='demo_log_')))
-        title = (f'camera_node {CAMERA} -> perception_node {NODE} ({plan.card.name}), over DDS '
-                 f'in ROS domain {domain}')
+        title = (f'camera_node {RECORDED_CAMERA} -> perception_node {NODE} ({plan.card.name}), '
+                 f'over DDS in ROS domain {domain}')
         print(f'starting {title}', flush=True)
         listener = stack.enter_context(_listening(stack.enter_context(new_bag(plan.bag))))
         for child in (node, camera):

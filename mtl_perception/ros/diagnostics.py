@@ -17,9 +17,9 @@ from collections import deque
 from dataclasses import dataclass
 import threading
 import time
-from typing import Callable, Deque, Dict, List, Mapping, Sequence, Tuple
+from typing import Callable, Deque, Dict, Iterable, List, Mapping, Sequence, Tuple
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from mtl_perception.ros.worker import FrameCounts
 import numpy as np
 
@@ -28,6 +28,12 @@ STAGES = ('age_at_arrival', 'decode', 'preprocess', 'inference', 'postprocess', 
 PERCENTILES = (50, 95, 99)
 WINDOW_S = 10.0
 SUSTAINED_S = 5.0
+
+
+# When and how long each stage took, in seconds; a stage that is not known is left out.
+Sample = Tuple[float, Mapping[str, float]]
+# A level and what it is about.
+Problem = Tuple[bytes, str]
 
 
 class LatencyWindow:
@@ -41,43 +47,48 @@ class LatencyWindow:
         """Start empty."""
         self._clock = clock
         self._lock = threading.Lock()
-        self._samples: Deque[Tuple[float, Mapping[str, float]]] = deque()
+        self._samples: Deque[Sample] = deque()
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Add one frame's time in each of ``STAGES``, in seconds."""
+        """Add one frame's time in those of ``STAGES`` that it went through, in seconds."""
         with self._lock:
             self._samples.append((self._clock(), seconds))
+            self._forget()
 
-    def read(self) -> Tuple[float, Dict[str, Sequence[float]]]:
-        """
-        Return how long ago the oldest frame of the window was and its times.
-
-        :return: seconds, and for each stage its percentiles ``PERCENTILES`` in ms, empty when
-            there was no frame
-        """
+    def read(self) -> List[Sample]:
+        """Return the frames of the window, the oldest first."""
         with self._lock:
-            now = self._clock()
-            while self._samples and self._samples[0][0] < now - WINDOW_S:
-                self._samples.popleft()
-            samples = list(self._samples)
-        if not samples:
-            return 0.0, {}
-        table = np.array([[times[stage] for stage in STAGES] for _, times in samples])
-        percentiles = np.percentile(1e3 * table, PERCENTILES, axis=0)
-        return now - samples[0][0], dict(zip(STAGES, percentiles.T.tolist()))
+            self._forget()
+            return list(self._samples)
+
+    def _forget(self) -> None:
+        while self._samples and self._samples[0][0] < self._clock() - WINDOW_S:
+            self._samples.popleft()
+
+
+def percentiles_ms(samples: Iterable[Sample]) -> Dict[str, List[float]]:
+    """Return the ``PERCENTILES`` of each stage that at least one frame went through, in ms."""
+    times: Dict[str, List[float]] = {}
+    for _, seconds in samples:
+        for stage, value in seconds.items():
+            times.setdefault(stage, []).append(1e3 * value)
+    return {stage: np.percentile(times[stage], PERCENTILES).tolist()
+            for stage in STAGES if stage in times}
 
 
 class CountWindow:
     """
     How the counts changed in the last seconds.
 
+    :param first: what is counted already
     :param clock: seconds that only go forward
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
-        """Start with nothing counted."""
+    def __init__(self, first: FrameCounts = FrameCounts(),
+                 clock: Callable[[], float] = time.monotonic):
+        """Start with nothing that came since."""
         self._clock = clock
-        self._history: Deque[Tuple[float, FrameCounts]] = deque([(clock(), FrameCounts())])
+        self._history: Deque[Tuple[float, FrameCounts]] = deque([(clock(), first)])
 
     def add(self, counts: FrameCounts) -> Tuple[float, FrameCounts]:
         """Add the counts of now; return the window's length in seconds and what came in it."""
@@ -86,16 +97,14 @@ class CountWindow:
             self._history.popleft()
         start, first = self._history[0]
         self._history.append((now, counts))
-        return max(now - start, 1e-3), FrameCounts(
-            **{name: getattr(counts, name) - getattr(first, name) for name in vars(counts)})
+        return max(now - start, 1e-3), counts - first
 
 
 @dataclass(frozen=True)
 class Health:
     """
-    What the level depends on.
+    What is known of one camera's frames.
 
-    :param state: of the lifecycle
     :param budget_ms: from a frame's stamp to its predictions
     :param window_s: how long ago the oldest frame of the window was
     :param end_to_end_ms: its percentiles ``PERCENTILES``, empty when there was no frame
@@ -103,10 +112,9 @@ class Health:
     :param silence: what is known about images that do not come; empty when they do
     :param stale_advice: what is known about the latest frame that was too old
     :param last_error: why the latest invalid frame was one
-    :param warnings: what the engine could not have
+    :param notes: what else an operator should know
     """
 
-    state: str
     budget_ms: float
     window_s: float = 0.0
     end_to_end_ms: Sequence[float] = ()
@@ -114,22 +122,20 @@ class Health:
     silence: str = ''
     stale_advice: str = ''
     last_error: str = ''
-    warnings: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
-def judge(health: Health) -> Tuple[bytes, str]:
+def find_problems(health: Health) -> List[Problem]:
     """
-    Return level and message.
+    Return all that is wrong.
 
-    WARN: the slowest frames are past the budget, or some are dropped, or the engine is not the
-    one asked for. ERROR: that half of the frames are past the budget goes on for
-    ``SUSTAINED_S``, or more are dropped than processed, or no images come.
+    WARN: the slowest frames are past the budget, or some are dropped, or there is a note. ERROR:
+    that half of the frames are past the budget goes on for ``SUSTAINED_S``, or more are dropped
+    than processed, or no images come.
     """
-    if health.state != 'active':
-        return DiagnosticStatus.OK, health.state
     warn, error = DiagnosticStatus.WARN, DiagnosticStatus.ERROR
     recent = health.recent
-    problems: List[Tuple[bytes, str]] = []
+    problems: List[Problem] = []
     if health.silence:
         problems.append((error, health.silence))
     if health.end_to_end_ms:
@@ -145,30 +151,32 @@ def judge(health: Health) -> Tuple[bytes, str]:
         if count:
             level = error if count > recent.processed else warn
             problems.append((level, f'{count} of {recent.received} frames dropped: {advice}'))
-    problems.extend((warn, text) for text in health.warnings)
-    if problems:
-        return max(level for level, _ in problems), '; '.join(text for _, text in problems)
-    return DiagnosticStatus.OK, 'running' if health.end_to_end_ms else 'waiting for images'
+    return problems + [(warn, note) for note in health.notes]
 
 
-def diagnostic_array(stamp, name: str, hardware_id: str, level: bytes, message: str,
-                     values: Mapping[str, object]) -> DiagnosticArray:
+def verdict(problems: Sequence[Problem], otherwise: str) -> Problem:
+    """Return the worst level and every problem; OK and ``otherwise`` where there is none."""
+    if not problems:
+        return DiagnosticStatus.OK, otherwise
+    return max(level for level, _ in problems), '; '.join(text for _, text in problems)
+
+
+def status_message(name: str, hardware_id: str, finding: Problem,
+                   values: Mapping[str, object]) -> DiagnosticStatus:
     """
     Return the message of one status.
 
-    :param stamp: ``builtin_interfaces`` Time of now
+    :param finding: level and message
     :param values: figures rounded to what can be read
     """
-    status = DiagnosticStatus(
+    level, message = finding
+    return DiagnosticStatus(
         level=level, name=name, message=message, hardware_id=hardware_id,
         values=[KeyValue(key=key, value=f'{value:.1f}' if isinstance(value, float)
                          else str(value)) for key, value in values.items()])
-    array = DiagnosticArray(status=[status])
-    array.header.stamp = stamp
-    return array
 
 
 def latency_values(times_ms: Mapping[str, Sequence[float]]) -> Dict[str, float]:
-    """Return ``LatencyWindow.read``'s percentiles under names such as ``decode_p95_ms``."""
+    """Return ``percentiles_ms`` under names such as ``decode_p95_ms``."""
     return {f'{stage}_p{percentile}_ms': value for stage in STAGES if stage in times_ms
             for percentile, value in zip(PERCENTILES, times_ms[stage])}

@@ -11,53 +11,53 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""The image subscription: where it listens, how it follows the publishers, what silence means."""
+"""The image subscription of one camera: where it listens and how it follows the publishers."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 import time
-from typing import Any, Callable, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
+from mtl_perception.ros.silence import (
+    COMPRESSED, explain_loss, explain_mismatch, explain_silence, LARGE_DATA, Listener, Offer,
+    TYPE_NAMES)
 from rclpy.clock import Clock, ClockType
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
+
+__all__ = ['choose_reliability', 'image_topic', 'ImageInput', 'LARGE_DATA',
+           'RELIABILITY_POLICIES']
+
 MESSAGE_CLASSES = {'raw': Image, 'compressed': CompressedImage}
-TYPE_NAMES = {'raw': 'sensor_msgs/msg/Image', 'compressed': 'sensor_msgs/msg/CompressedImage'}
-LARGE_DATA = 'LARGE_DATA?max_msg_size=4MB&sockets_size=4MB&non_blocking=true'
 FOLLOW_PERIOD_S = 0.5
+# What was sent before a reliable subscription came counts as lost for the middleware.
+JOINING_S = 1.0
 
 RELIABILITY_POLICIES = {'reliable': ReliabilityPolicy.RELIABLE,
                         'best_effort': ReliabilityPolicy.BEST_EFFORT}
 
 
-@dataclass(frozen=True)
-class Offer:
+def image_topic(node, transport: str, name: str = 'image') -> str:
     """
-    What one publisher offers.
-
-    :param type_name: such as ``sensor_msgs/msg/Image``
-    :param reliability: ``reliable`` or ``best_effort``
-    """
-
-    type_name: str
-    reliability: str
-
-
-def image_topic(node, transport: str) -> str:
-    """
-    Return the full name of the topic that carries ``image``, remappings applied.
+    Return the full name of the topic that carries an image, remappings applied.
 
     As image_transport does, ``compressed`` listens beside the remapped ``image``, unless
     ``image/compressed`` itself is remapped.
 
     :param transport: ``raw`` or ``compressed``
+    :param name: of the image
     """
-    base = node.resolve_topic_name('image')
+    base = node.resolve_topic_name(name)
     if transport == 'raw':
         return base
-    own = node.resolve_topic_name('image/compressed')
-    is_remapped = own != node.resolve_topic_name('image/compressed', only_expand=True)
-    return own if is_remapped else f'{base}/compressed'
+    own = node.resolve_topic_name(f'{name}{COMPRESSED}')
+    is_remapped = own != node.resolve_topic_name(f'{name}{COMPRESSED}', only_expand=True)
+    return own if is_remapped else f'{base}{COMPRESSED}'
 
 
 def choose_reliability(wish: str, current: str, offers: Sequence[Offer]) -> str:
@@ -75,55 +75,31 @@ def choose_reliability(wish: str, current: str, offers: Sequence[Offer]) -> str:
     return 'reliable' if all(o.reliability == 'reliable' for o in offers) else 'best_effort'
 
 
-def explain_silence(topic: str, transport: str, reliability: str, offers: Sequence[Offer],
-                    other_topics: Sequence[str]) -> str:
-    """
-    Return why no image may be coming and what to do.
-
-    :param reliability: the one asked for
-    :param offers: of all publishers of the topic
-    :param other_topics: which carry images as well
-    """
-    wanted = TYPE_NAMES[transport]
-    if not offers:
-        seen = f'; topics of that type: {", ".join(other_topics)}' if other_topics else ''
-        example = other_topics[0] if other_topics else '/camera/image_raw'
-        return (f'no publisher on {topic} ({wanted}){seen}; start the camera or remap, such as '
-                f'--ros-args -r image:={example}')
-    said = ', '.join(f'{o.reliability} {o.type_name}' for o in offers)
-    seen = f'{len(offers)} publisher{"s" if len(offers) > 1 else ""} on {topic} ({said})'
-    matching = [offer for offer in offers if offer.type_name == wanted]
-    if not matching:
-        other = 'compressed' if transport == 'raw' else 'raw'
-        hint = f'; set image_transport:={other}' if any(
-            o.type_name == TYPE_NAMES[other] for o in offers) else '; remap image'
-        return f'{seen}, but {wanted} is expected{hint}'
-    if reliability == 'reliable' and all(o.reliability == 'best_effort' for o in matching):
-        return f'{seen}, but reliable is asked for; set reliability:=auto'
-    return (f'{seen} matched by a {reliability} subscription, but nothing arrives; does the '
-            'camera run? Fast DDS loses large frames with its default transports: start both '
-            f"ends with FASTDDS_BUILTIN_TRANSPORTS='{LARGE_DATA}' (large_data:=true of the "
-            'launch file)')
-
-
 class ImageInput:
     """
-    A subscription to ``image`` whose reliability follows the publishers.
+    A subscription to an image whose reliability follows the publishers.
 
     :param node: that subscribes
+    :param name: of the image, before remappings
     :param transport: ``raw`` or ``compressed``
     :param reliability: ``auto``, ``reliable`` or ``best_effort``
     :param callback: called with each message in the executor's thread
     """
 
-    def __init__(self, node, transport: str, reliability: str, callback: Callable[[Any], None]):
+    def __init__(self, node, name: str, transport: str, reliability: str,
+                 callback: Callable[[Any], None]):
         """Subscribe."""
         self._node = node
+        self._name = name
         self._transport = transport
         self._wish = reliability
         self._callback = callback
         self._last_arrival = time.monotonic()
-        self.topic = image_topic(node, transport)
+        self._joined = self._last_arrival
+        self.lost = 0
+        self.lost_s = 0.0
+        self.mismatch = ''
+        self.topic = image_topic(node, transport, name)
         # Best effort gets images of every publisher, so the first one need not wait.
         self.reliability = choose_reliability(reliability, 'best_effort', self._matching())
         self._subscription = self._subscribe()
@@ -135,38 +111,66 @@ class ImageInput:
         """Return how long ago the last image came, or the subscription began."""
         return time.monotonic() - self._last_arrival
 
+    def explain_loss(self) -> str:
+        """Return how many frames were lost on their way and what to do."""
+        return explain_loss(self.lost, get_rmw_implementation_identifier())
+
     def explain_silence(self) -> str:
         """Return what is seen of the publishers and what to do."""
-        wanted = TYPE_NAMES[self._transport]
-        others = sorted(
-            name for name, types in self._node.get_topic_names_and_types()
-            if wanted in types and self._node.count_publishers(name) and name != self.topic
-            and not name.startswith(self._node.get_fully_qualified_name() + '/'))
-        return explain_silence(self.topic, self._transport, self.reliability, self._offers(),
-                               others)
+        return explain_silence(self._listener(), self._offers(), self._other_topics(), self.lost)
 
     def destroy(self) -> None:
         """Stop listening."""
         self._node.destroy_timer(self._timer)
         self._node.destroy_subscription(self._subscription)
 
+    def _listener(self) -> Listener:
+        return Listener(self._name, self.topic, self._transport, self.reliability,
+                        get_rmw_implementation_identifier())
+
     def _subscribe(self):
-        return self._node.create_subscription(
-            MESSAGE_CLASSES[self._transport], self.topic, self._receive,
-            QoSProfile(depth=1, reliability=RELIABILITY_POLICIES[self.reliability]))
+        self._joined = time.monotonic()
+        qos = QoSProfile(depth=1, reliability=RELIABILITY_POLICIES[self.reliability])
+        arguments = (MESSAGE_CLASSES[self._transport], self.topic, self._receive, qos)
+        callbacks = SubscriptionEventCallbacks(
+            incompatible_qos=lambda _: self._inspect(), message_lost=self._count_lost)
+        if hasattr(callbacks, 'incompatible_type'):  # not in Humble
+            callbacks.incompatible_type = lambda _: self._inspect()
+        try:
+            return self._node.create_subscription(*arguments, event_callbacks=callbacks)
+        except UnsupportedEventTypeError:  # the graph still shows what does not match
+            return self._node.create_subscription(*arguments)
 
     def _receive(self, message) -> None:
         self._last_arrival = time.monotonic()
         self._callback(message)
 
+    def _count_lost(self, event) -> None:
+        if time.monotonic() - self._joined > JOINING_S:
+            self.lost += event.total_count_change
+            self.lost_s = time.monotonic()
+
     def _offers(self) -> List[Offer]:
-        names = {policy: name for name, policy in RELIABILITY_POLICIES.items()}
-        return [Offer(info.topic_type, names.get(info.qos_profile.reliability, 'reliable'))
-                for info in self._node.get_publishers_info_by_topic(self.topic)]
+        return [_offer(info) for info in self._node.get_publishers_info_by_topic(self.topic)]
 
     def _matching(self) -> List[Offer]:
         return [offer for offer in self._offers()
                 if offer.type_name == TYPE_NAMES[self._transport]]
+
+    def _other_topics(self) -> Dict[str, Sequence[str]]:
+        own = {name for name, _ in self._node.get_publisher_names_and_types_by_node(
+            self._node.get_name(), self._node.get_namespace())}
+        return {name: types for name, types in self._node.get_topic_names_and_types()
+                if name not in {self.topic, *own} and self._node.count_publishers(name)}
+
+    def _inspect(self) -> None:
+        """Say which publishers cannot be heard, once for each change."""
+        offers = self._offers()
+        reliability = choose_reliability(self._wish, self.reliability, self._matching())
+        mismatch = explain_mismatch(replace(self._listener(), reliability=reliability), offers)
+        if mismatch and mismatch != self.mismatch:
+            self._node.get_logger().warning(mismatch)
+        self.mismatch = mismatch
 
     def _follow(self) -> None:
         reliability = choose_reliability(self._wish, self.reliability, self._matching())
@@ -176,3 +180,13 @@ class ImageInput:
             self.reliability = reliability
             self._node.destroy_subscription(self._subscription)
             self._subscription = self._subscribe()
+        self._inspect()
+
+
+def _offer(info) -> Offer:
+    qos = info.qos_profile
+    reliability = 'best_effort' if qos.reliability == ReliabilityPolicy.BEST_EFFORT else 'reliable'
+    # The graph may not know yet whose it is.
+    node = '' if 'UNKNOWN' in info.node_name else \
+        f'{info.node_namespace.rstrip("/")}/{info.node_name}'
+    return Offer(info.topic_type, reliability, qos.durability.name.lower(), qos.depth, node)

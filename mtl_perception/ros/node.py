@@ -14,26 +14,24 @@
 """The lifecycle node ``perception``: an image in; detections, mask and class out."""
 
 import argparse
-from dataclasses import dataclass
 import sys
-import time
 import traceback
-from typing import Any, Callable, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray
 from mtl_perception.checkpoint import load_checkpoint
 from mtl_perception.engine import build_engine, Engine
-from mtl_perception.errors import ConfigError, PerceptionError
+from mtl_perception.errors import ConfigError, DeviceError, PerceptionError
 from mtl_perception.frame import Frame
-from mtl_perception.image_codec import decode
-from mtl_perception.ros.diagnostics import (
-    CountWindow, diagnostic_array, Health, judge, latency_values, LatencyWindow)
-from mtl_perception.ros.image_input import ImageInput
+from mtl_perception.output_names import output_names
+from mtl_perception.ros.ages import Arrival
 from mtl_perception.ros.outputs import Outputs
 from mtl_perception.ros.parameters import (
-    declare_settings, parameters_help, read_settings, Settings)
+    declare_settings, fixed_changes, parameters_help, read_settings, Settings)
 from mtl_perception.ros.process import run_node
-from mtl_perception.ros.worker import FrameWorker, Outcome
+from mtl_perception.ros.report import NodeFacts, status_messages
+from mtl_perception.ros.stream import CameraStream
+from mtl_perception.ros.worker import FrameCounts, FrameWorker, Outcome
 import numpy as np
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
@@ -41,30 +39,12 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 CANNOT_START = 1
 DIAGNOSTICS_PERIOD_S = 1.0
-LOG_PERIOD_S = 5.0
 WARM_UP_FRAMES = 2
-# No queue makes a frame this old; two clocks that disagree do.
-OTHER_CLOCK_MS = 10e3
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """
-    A message and its times, in nanoseconds of the node's clock.
-
-    :param message: Image or CompressedImage
-    :param received_ns: when it came
-    :param taken_ns: its stamp; ``received_ns`` where it has none or one ahead of this clock
-    """
-
-    message: Any
-    received_ns: int
-    taken_ns: int
 
 
 class PerceptionNode(LifecycleNode):
     """
-    Runs the network on the newest image and publishes what it sees.
+    Runs the network on the newest image of each camera and publishes what it sees.
 
     :param arguments: of ``rclpy.node.Node``
     :raises ConfigError: if a parameter given at the start has a wrong type or value
@@ -74,17 +54,13 @@ class PerceptionNode(LifecycleNode):
         """Declare the parameters; the rest is the lifecycle's."""
         super().__init__('perception', **arguments)
         self._settings: Settings = declare_settings(self)
-        self._worker = FrameWorker(self._process)
-        self._latencies = LatencyWindow()
-        self._counts = CountWindow()
+        self._worker = FrameWorker(self._answer)
+        self._streams: Dict[str, CameraStream] = {}
         self._engine: Optional[Engine] = None
-        self._outputs: Optional[Outputs] = None
-        self._input: Optional[ImageInput] = None
         self._state = 'unconfigured'
         self._failure = ''
-        self._silence = ''
-        self._stale_advice = ''
-        self._last_error = ''
+        self._said: Sequence[str] = ()
+        self._device_lost = self.create_guard_condition(self._give_up)
         self._follow_parameters()
         # Steady time: a simulation that stands still must not keep the node from saying so.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -148,39 +124,51 @@ class PerceptionNode(LifecycleNode):
         self._autostart_timer = None
 
     def _configure(self) -> None:
-        settings = self._settings
+        self._settings = settings = read_settings(self)
         checkpoint = load_checkpoint(settings.start.checkpoint)
-        self._engine = build_engine(checkpoint, settings.engine)
-        for warning in self._engine.warnings:
-            self.get_logger().warning(warning)
-        card = self._engine.card
-        blank = Frame(np.zeros((card.input.height, card.input.width, 3), np.uint8))
+        self._engine = engine = build_engine(checkpoint, settings.engine)
+        blank = Frame(np.zeros((engine.card.input.height, engine.card.input.width, 3), np.uint8))
         for _ in range(WARM_UP_FRAMES):
-            self._engine.infer(blank, settings.inference)
-        self._outputs = Outputs(self, card)
-        self._outputs.publish_labels(settings.inference.score_threshold)
+            engine.infer(blank, settings.inference)
+        self._said = ()
+        self._say_warnings()
+        self._open_streams(settings.start.images, engine)
+        self._failure = ''
         self.get_logger().info(
-            f'{card.name} from {checkpoint.folder} runs with {self._engine.engine_name} on '
-            f'{self._engine.device_name}')
+            f'{engine.card.name} from {checkpoint.folder} runs with {engine.engine_name} on '
+            f'{engine.device_name} ({engine.provider})')
+
+    def _open_streams(self, images: Sequence[str], engine: Engine) -> None:
+        full = {name: self.resolve_topic_name(name, only_expand=True) for name in images}
+        if len(set(full.values())) < len(full):
+            raise ConfigError(f'images: expected different topics, one a camera, got {full}')
+        places = output_names(list(full.values()), self.get_name(),
+                              self.get_namespace().rstrip('/'))
+        counts = self._worker.counts
+        for name in images:
+            outputs = Outputs(self, places[full[name]], engine.card)
+            self._streams[name] = CameraStream(
+                self, name, outputs, counts.get(name, FrameCounts()))
+            outputs.publish_labels(self._settings.inference.score_threshold)
 
     def _activate(self) -> None:
         start = self._settings.start
         self._worker.start()
-        self._input = ImageInput(self, start.image_transport, start.reliability, self._receive)
-        self.get_logger().info(f'listening to {self._input.topic} ({start.image_transport})')
+        for stream in self._streams.values():
+            stream.listen(start.image_transport, start.reliability, self._worker.put)
+            self.get_logger().info(f'listening to {stream.input.topic} ({start.image_transport})')
 
     def _deactivate(self) -> None:
-        if self._input is not None:
-            self._input.destroy()
-            self._input = None
+        for stream in self._streams.values():
+            stream.rest()
         self._worker.stop()
 
     def release(self) -> None:
         """End the worker and let go of engine and publishers; may be called twice."""
         self._deactivate()
-        if self._outputs is not None:
-            self._outputs.destroy()
-            self._outputs = None
+        for stream in self._streams.values():
+            stream.outputs.destroy()
+        self._streams = {}
         self._engine = None
 
     # Parameters
@@ -195,7 +183,13 @@ class PerceptionNode(LifecycleNode):
 
     def _check_parameters(self, parameters: List[Any]) -> SetParametersResult:
         try:
-            read_settings(self, parameters)
+            wanted = read_settings(self, parameters)
+            fixed = fixed_changes(self._settings, wanted)
+            if fixed and self._state in ('inactive', 'active'):
+                raise ConfigError(
+                    f'{", ".join(fixed)}: fixed while the node is {self._state}; first '
+                    f'ros2 lifecycle set {self.get_fully_qualified_name()} '
+                    + ('cleanup' if self._state == 'inactive' else 'deactivate, then cleanup'))
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if self._parameters_changed is not None:
@@ -205,116 +199,47 @@ class PerceptionNode(LifecycleNode):
     def _apply_parameters(self) -> None:
         before, self._settings = self._settings, read_settings(self)
         threshold = self._settings.inference.score_threshold
-        if self._outputs is not None and threshold != before.inference.score_threshold:
-            self._outputs.publish_labels(threshold)
+        if threshold != before.inference.score_threshold:
+            for stream in self._streams.values():
+                stream.outputs.publish_labels(threshold)
 
-    # Frames
+    # Frames, in the worker's thread
 
-    def _receive(self, message: Any) -> None:
-        now_ns = self.get_clock().now().nanoseconds
-        stamp_ns = _nanoseconds(message.header.stamp)
-        taken_ns = stamp_ns if 0 < stamp_ns <= now_ns else now_ns
-        self._worker.put(Arrival(message, now_ns, taken_ns))
-
-    def _process(self, arrival: Arrival) -> Outcome:
-        """Answer one frame in the worker's thread."""
+    def _answer(self, camera: str, arrival: Arrival) -> Outcome:
         try:
-            return self._answer(arrival)
-        except PerceptionError as error:
-            self._last_error = str(error)
-            self.get_logger().warning(
-                f'frame dropped: {error}', throttle_duration_sec=LOG_PERIOD_S)
-        except Exception as error:
-            # Whatever one frame brings about, the next one is to be answered: this thread is
-            # the one place where a bug must not end the node. It stays visible: in the log with
-            # its traceback, in the counts and in the level of the diagnostics.
-            if self.context.ok():
-                self._last_error = f'{type(error).__name__}: {error}'
-                self.get_logger().error(
-                    f'frame dropped: {traceback.format_exc()}',
-                    throttle_duration_sec=LOG_PERIOD_S)
-        return Outcome.INVALID
+            return self._streams[camera].answer(arrival, self._engine, self._settings)
+        except DeviceError as error:
+            self._failure = str(error)
+            self._device_lost.trigger()
+            return Outcome.INVALID
+        finally:
+            self._say_warnings()
 
-    def _answer(self, arrival: Arrival) -> Outcome:
-        settings, message = self._settings, arrival.message
-        age_ms = self._age_ms(arrival)
-        if age_ms > settings.stream.effective_max_age_ms:
-            self._report_stale(age_ms, settings.stream.effective_max_age_ms)
-            return Outcome.STALE
-        start = time.perf_counter()
-        frame = Frame(decode(message), _nanoseconds(message.header.stamp),
-                      message.header.frame_id)
-        decoded = time.perf_counter()
-        prediction = self._engine.infer(frame, settings.inference)
-        inferred = time.perf_counter()
-        self._outputs.publish(message.header, frame, prediction,
-                              settings.stream.class_id_format, self._age_ms(arrival))
-        self._latencies.add({
-            'age_at_arrival': (arrival.received_ns - arrival.taken_ns) / 1e9,
-            'decode': decoded - start,
-            **prediction.stage_seconds,
-            'publish': time.perf_counter() - inferred,
-            'end_to_end': self._age_ms(arrival) / 1e3})
-        return Outcome.PROCESSED
+    def _say_warnings(self) -> None:
+        """Log what the engine could not have, or lost since."""
+        for warning in self._engine.warnings[len(self._said):]:
+            self.get_logger().warning(warning)
+        self._said = self._engine.warnings
 
-    def _age_ms(self, arrival: Arrival) -> float:
-        # A clock that jumped back must not make the age negative.
-        return max(0.0, (self.get_clock().now().nanoseconds - arrival.taken_ns) / 1e6)
-
-    def _report_stale(self, age_ms: float, limit_ms: float) -> None:
-        advice = f'the last was {age_ms:.0f} ms old, more than max_age_ms = {limit_ms:.0f}'
-        if age_ms > OTHER_CLOCK_MS:
-            advice += ('; its stamp is from another clock: for a bag or a simulation set '
-                       'use_sim_time:=true, else synchronise the clocks or raise max_age_ms')
-        self._stale_advice = advice
-        self.get_logger().warning(
-            f'frame dropped: {advice}', throttle_duration_sec=LOG_PERIOD_S)
-
-    # Diagnostics
+    def _give_up(self) -> None:
+        """Stop, as the device that is required is lost: by an exit if nobody manages the node."""
+        if self._state != 'active':
+            return
+        failure = self._failure
+        if self._settings.start.autostart:
+            raise DeviceError(failure)
+        self.get_logger().error(f'{failure}; require_device is set, so the node stops')
+        self.trigger_deactivate()
+        self.trigger_cleanup()
+        self._failure = failure
 
     def _publish_diagnostics(self) -> None:
-        settings, counts, engine = self._settings, self._worker.counts, self._engine
-        span_s, recent = self._counts.add(counts)
-        window_s, times_ms = self._latencies.read()
-        level, message = judge(Health(
-            state=self._state, budget_ms=settings.stream.latency_budget_ms, window_s=window_s,
-            end_to_end_ms=times_ms.get('end_to_end', ()), recent=recent,
-            silence=self._watch_silence(settings.stream.image_timeout_s),
-            stale_advice=self._stale_advice, last_error=self._last_error,
-            warnings=engine.warnings if engine else ()))
-        values = {
-            'state': self._state,
-            'checkpoint': settings.start.checkpoint,
-            'engine': engine.engine_name if engine else '',
-            'device': engine.device_name if engine else '',
-            'image_topic': self._input.topic if self._input else '',
-            'reliability': self._input.reliability if self._input else '',
-            'received_hz': recent.received / span_s,
-            'processed_hz': recent.processed / span_s,
-            **vars(counts),
-            'latency_budget_ms': settings.stream.latency_budget_ms,
-            'max_age_ms': settings.stream.effective_max_age_ms,
-            **latency_values(times_ms)}
-        name = self.get_fully_qualified_name().lstrip('/')
-        self._diagnostics.publish(diagnostic_array(
-            self.get_clock().now().to_msg(), f'{name}: pipeline', values['device'], level,
-            message, values))
-
-    def _watch_silence(self, timeout_s: float) -> str:
-        """Return what is known about images that do not come; log it when that changes."""
-        silence_s = self._input.silence_s if self._input else 0.0
-        explanation = self._input.explain_silence() if silence_s > timeout_s else ''
-        if explanation != self._silence:
-            if explanation:
-                self.get_logger().warning(f'no image for {silence_s:.0f} s: {explanation}')
-            elif self._input:
-                self.get_logger().info('images arrive')
-            self._silence = explanation
-        return f'no image for {silence_s:.0f} s: {explanation}' if explanation else ''
-
-
-def _nanoseconds(stamp) -> int:
-    return stamp.sec * 10**9 + stamp.nanosec
+        facts = NodeFacts(self.get_fully_qualified_name().lstrip('/'), self._state, self._failure,
+                          self._settings, self._engine)
+        array = DiagnosticArray(status=status_messages(
+            facts, list(self._streams.values()), self._worker.counts))
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -13,12 +13,12 @@
 # limitations under the License.
 """The node's output topics."""
 
-from typing import Iterator
+from typing import Any, Iterator, List, Tuple
 
 from mtl_perception.card import Card
 from mtl_perception.frame import Frame
 from mtl_perception.messages import OUTPUT_TYPES
-from mtl_perception.overlay import colorize_mask, draw_overlay
+from mtl_perception.overlay import colorize_mask, draw_legend, draw_overlay
 from mtl_perception.prediction import Prediction
 from mtl_perception.ros.conversions import ros_message_builder, TYPES
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -29,28 +29,30 @@ DEPTH = 10
 
 class Outputs:
     """
-    Publishers of everything that is said about a frame.
+    Publishers of everything that is said about one camera's frames.
 
     :param node: that publishes
+    :param name: under which the topics are
     :param card: of the weights in use
     """
 
-    def __init__(self, node, card: Card):
+    def __init__(self, node, name: str, card: Card):
         """Create all publishers."""
         self._node = node
         self._card = card
 
-        def publisher(message_type: type, name: str, latched: bool = False):
+        def publisher(message_type: type, output: str, latched: bool = False):
             durability = DurabilityPolicy.TRANSIENT_LOCAL if latched \
                 else DurabilityPolicy.VOLATILE
             return node.create_publisher(
-                message_type, f'~/{name}',
+                message_type, f'{name}/{output}',
                 QoSProfile(depth=1 if latched else DEPTH, durability=durability))
 
         self._answered = {output: publisher(getattr(TYPES, full_name.rsplit('/', 1)[1]), output)
                           for output, full_name in OUTPUT_TYPES.items()}
         self._color = publisher(TYPES.Image, 'segmentation_color')
         self._overlay = publisher(TYPES.Image, 'overlay')
+        self._legend = publisher(TYPES.Image, 'legend', latched=True)
         self._labels = [publisher(TYPES.LabelInfo, f'{head}/label_info', latched=True)
                         for head in ('detections', 'segmentation', 'classification')]
 
@@ -62,21 +64,28 @@ class Outputs:
                     builder.segmentation_labels(header), builder.classification_labels(header))
         for publisher, message in zip(self._labels, messages):
             publisher.publish(message)
+        self._legend.publish(builder.image(header, draw_legend(self._card), 'bgr8'))
 
-    def publish(self, header, frame: Frame, prediction: Prediction, class_id_format: str,
-                latency_ms: float) -> None:
+    def answers(self, header, frame: Frame, prediction: Prediction, class_id_format: str,
+                latency_ms: float) -> List[Tuple[Any, Any]]:
         """
-        Publish one message on each output that the prediction has an answer for.
+        Return one message for each output that the prediction has an answer for.
+
+        All at once, so that a frame is answered on every output or on none.
 
         :param header: of the input message, passed on unchanged
         :param frame: what was looked at
         :param prediction: what was seen
         :param class_id_format: ``name`` or ``index``
         :param latency_ms: from the frame's stamp to its prediction, drawn into the overlay
+        :return: (publisher, message) pairs for ``publish``
         """
-        # Whole first: a frame is answered on every output or on none.
-        messages = list(self._answers(header, frame, prediction, class_id_format, latency_ms))
-        for publisher, message in messages:
+        return list(self._answers(header, frame, prediction, class_id_format, latency_ms))
+
+    @staticmethod
+    def publish(answers: List[Tuple[Any, Any]]) -> None:
+        """Publish what ``answers`` returned."""
+        for publisher, message in answers:
             publisher.publish(message)
 
     def _answers(self, header, frame: Frame, prediction: Prediction, class_id_format: str,
@@ -92,5 +101,6 @@ class Outputs:
 
     def destroy(self) -> None:
         """Destroy all publishers."""
-        for publisher in (*self._answered.values(), self._color, self._overlay, *self._labels):
+        for publisher in (*self._answered.values(), self._color, self._overlay,
+                          self._legend, *self._labels):
             self._node.destroy_publisher(publisher)

@@ -19,13 +19,18 @@ adds what ROS wants to know. Values become settings as a whole or not at all.
 """
 
 from dataclasses import dataclass, field, fields
+import math
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
 from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
 from mtl_perception.errors import ConfigError
 from mtl_perception.messages import CLASS_ID_FORMATS
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
+from rclpy.exceptions import InvalidTopicNameException, ParameterException
+from rclpy.validate_topic_name import validate_topic_name
+
+
+FIXED = 'fixed while configured'
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,12 @@ class Parameter:
     One ROS parameter.
 
     :param name: as ROS knows it
-    :param default: whose type is the parameter's
+    :param default: whose type is the parameter's; a tuple is of words
     :param description: for people
     :param limits: smallest and largest value of a number
     :param choices: all values of a word
-    :param read_only: fixed once the node runs
+    :param read_only: given at the start and never again
+    :param constraint: what ROS cannot check, for people
     """
 
     name: str
@@ -47,13 +53,21 @@ class Parameter:
     limits: Optional[Tuple[float, float]] = None
     choices: Sequence[str] = ()
     read_only: bool = True
+    constraint: str = ''
+
+    @property
+    def ros_default(self) -> Any:
+        """Return the default as ROS takes it."""
+        return list(self.default) if isinstance(self.default, tuple) else self.default
 
     @property
     def descriptor(self) -> ParameterDescriptor:
         """Return what ROS tools show and check."""
+        constraints = ['one of: ' + ', '.join(self.choices)] if self.choices else []
+        constraints += [self.constraint] if self.constraint else []
         descriptor = ParameterDescriptor(
             name=self.name, description=self.description, read_only=self.read_only,
-            additional_constraints='one of: ' + ', '.join(self.choices) if self.choices else '',
+            additional_constraints='; '.join(constraints),
             # So that 200 may be written for 200.0; check() holds other types off.
             dynamic_typing=isinstance(self.default, float))
         if self.limits and isinstance(self.default, float):
@@ -72,10 +86,10 @@ class Parameter:
         """
         try:
             return self.check(
-                node.declare_parameter(self.name, self.default, self.descriptor).value)
+                node.declare_parameter(self.name, self.ros_default, self.descriptor).value)
         except ParameterException as error:
             reason = str(error).rsplit(f': {self.name}', 1)[0]
-            raise ConfigError(f'{self.name}: expected a value such as {self.default!r}, '
+            raise ConfigError(f'{self.name}: expected a value such as {self.ros_default!r}, '
                               f'got: {reason}') from None
 
     def check(self, value: Any) -> Any:
@@ -86,8 +100,10 @@ class Parameter:
         """
         if isinstance(self.default, float) and type(value) is int:
             value = float(value)
+        if isinstance(self.default, tuple) and isinstance(value, (list, tuple)):
+            value = tuple(value)
         if type(value) is not type(self.default):
-            expected = f'a value such as {self.default!r}'
+            expected = f'a value such as {self.ros_default!r}'
         elif self.limits and not self.limits[0] <= value <= self.limits[1]:
             expected = f'a number from {self.limits[0]:g} to {self.limits[1]:g}'
         elif self.choices and value not in self.choices:
@@ -97,21 +113,38 @@ class Parameter:
         raise ConfigError(f'{self.name}: expected {expected}, got {value!r}')
 
 
+def _is_topic_name(name: Any) -> bool:
+    try:
+        return isinstance(name, str) and validate_topic_name(name)
+    except InvalidTopicNameException:
+        return False
+
+
 @dataclass(frozen=True)
 class StartSettings:
     """
-    What is fixed once the node runs.
+    What is fixed while the node is configured.
 
     :param checkpoint: a name in weights/, or a path
     :param image_transport: ``raw`` or ``compressed``
     :param reliability: ``auto``, ``reliable`` or ``best_effort``
     :param autostart: configure and activate without being asked
+    :param images: topic of each camera
+    :raises ConfigError: if ``images`` are no topic names, or none, or one is there twice
     """
 
     checkpoint: str = 'household'
+    images: Tuple[str, ...] = ('image',)
     image_transport: str = 'raw'
     reliability: str = 'auto'
     autostart: bool = True
+
+    def __post_init__(self):
+        """Check the names."""
+        wrong = [name for name in self.images if not _is_topic_name(name)]
+        if wrong or not self.images or len(set(self.images)) < len(self.images):
+            raise ConfigError('images: expected names of different topics, one a camera, got '
+                              f'{wrong or list(self.images)}')
 
 
 @dataclass(frozen=True)
@@ -120,7 +153,9 @@ class StreamSettings:
     What may change between two frames, beside the network's own settings.
 
     :param latency_budget_ms: from a frame's stamp to its predictions
-    :param max_age_ms: a frame older than this when its turn comes is dropped; 0 is the budget
+    :param max_age_ms: a frame older than this when its turn comes, or when its answer is ready,
+        is dropped; 0 is the budget when its turn comes and no limit to the answer, which is late
+        then but not lost: a machine slower than the budget would say nothing at all
     :param class_id_format: ``name`` or ``index``
     :param image_timeout_s: silence that is reported
     """
@@ -132,8 +167,13 @@ class StreamSettings:
 
     @property
     def effective_max_age_ms(self) -> float:
-        """Return the age past which a frame is dropped."""
+        """Return the age past which a frame is not begun."""
         return self.max_age_ms or self.latency_budget_ms
+
+    @property
+    def max_answer_age_ms(self) -> float:
+        """Return the age past which an answer is not published."""
+        return self.max_age_ms or math.inf
 
 
 @dataclass(frozen=True)
@@ -148,8 +188,9 @@ class Settings:
 
 def _row(owner: type, name: str, description: str, limits: Optional[Tuple[float, float]] = None,
          choices: Sequence[str] = ()) -> Tuple[type, Parameter]:
+    constraint = FIXED if owner in (StartSettings, EngineConfig) else ''
     return owner, Parameter(name, getattr(owner, name), description, limits, choices,
-                            read_only=owner in (StartSettings, EngineConfig))
+                            read_only=False, constraint=constraint)
 
 
 # Each with the settings class that it belongs to.
@@ -164,8 +205,8 @@ PARAMETERS = (
          "from a frame's stamp to its predictions, in ms; past it the diagnostics warn",
          (1.0, 60000.0)),
     _row(StreamSettings, 'max_age_ms',
-         'a frame older than this when its turn comes is dropped and counted, in ms; 0 takes the '
-         'budget', (0.0, 86400000.0)),
+         'a frame older when its turn comes or its answer is ready is dropped, in ms; '
+         '0 takes the budget', (0.0, 86400000.0)),
     _row(InferenceSettings, 'score_threshold', 'boxes with a lower score are dropped',
          (0.0, 1.0)),
     _row(InferenceSettings, 'nms_iou_threshold',
@@ -174,10 +215,11 @@ PARAMETERS = (
     _row(InferenceSettings, 'detection', 'publish boxes'),
     _row(InferenceSettings, 'segmentation', 'publish the mask'),
     _row(InferenceSettings, 'classification', 'publish the image class'),
+    _row(StartSettings, 'images', 'topics of the cameras; of several, each has its own outputs'),
     _row(StartSettings, 'image_transport', 'subscribe image (raw) or image/compressed',
          choices=('raw', 'compressed')),
     _row(StartSettings, 'reliability',
-         'of the image subscription; auto is reliable where every publisher is',
+         'of the subscription; auto is reliable where every publisher is',
          choices=('auto', 'reliable', 'best_effort')),
     _row(StreamSettings, 'class_id_format',
          'what class_id holds: the name, or the decimal id of label_info',
@@ -218,14 +260,22 @@ def read_settings(node, changes: Sequence[Any] = ()) -> Settings:
     return _settings_of(values)
 
 
+def fixed_changes(before: Settings, after: Settings) -> Sequence[str]:
+    """Return the names of the parameters that differ and are fixed while configured."""
+    pairs = ((before.start, after.start), (before.engine, after.engine))
+    return [name for old, new in pairs for name in vars(old)
+            if getattr(old, name) != getattr(new, name)]
+
+
 def parameters_help() -> str:
     """Return the table as text for ``--help``."""
     rows = []
     for _, item in PARAMETERS:
         notes = [', '.join(item.choices)] if item.choices else []
         notes += ['{:g} to {:g}'.format(*item.limits)] if item.limits else []
-        notes += ['fixed while running'] if item.read_only else []
+        notes += [item.constraint] if item.constraint else []
         note = f' ({"; ".join(notes)})' if notes else ''
-        default = str(item.default).lower()
+        default = f"[{','.join(item.default)}]" if isinstance(item.default, tuple) \
+            else str(item.default).lower()
         rows.append(f'  {item.name + ":=" + default:<26} {item.description}{note}')
     return '\n'.join(rows)

@@ -44,7 +44,7 @@ def run_node(create_node: Callable, parser: argparse.ArgumentParser,
     node = None
     try:
         parsed = parser.parse_args(_initialize(arguments))
-        node = create_node(parsed)
+        node = _create(create_node, parsed)
         _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
@@ -74,14 +74,26 @@ def _initialize(arguments: Sequence[str]) -> Sequence[str]:
                           f'-p name:=value, got: {reason}') from None
 
 
+def _create(create_node: Callable, parsed: argparse.Namespace):
+    """Return the node; what the middleware cannot do, such as SROS2, is one line."""
+    try:
+        return create_node(parsed)
+    except RCLError as error:
+        reason = ' '.join(str(error).split()).split(', at /')[0]
+        raise ConfigError(f'expected a middleware that can run this node, got: {reason}') from None
+
+
 def _spin(node) -> None:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    while rclpy.ok():
-        try:
-            executor.spin()
-        except RCLError as error:
-            # Up to Jazzy, rclpy raises here when a lifecycle manager asks for a transition that
-            # the present state does not have.
-            if rclpy.ok():
-                node.get_logger().error(f'refused: {error}')
+    try:
+        while rclpy.ok():
+            try:
+                executor.spin()
+            except RCLError as error:
+                # Up to Jazzy, rclpy raises here when a lifecycle manager asks for a transition
+                # that the present state does not have.
+                if rclpy.ok():
+                    node.get_logger().error(f'refused: {error}')
+    finally:
+        executor.shutdown(timeout_sec=0.0)

@@ -11,12 +11,12 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""One slot, one thread: the newest frame is worked on, and every frame is accounted for."""
+"""One thread, one slot a camera: the newest frames are worked on, every frame is accounted for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from enum import Enum
 import threading
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 
 class Outcome(Enum):
@@ -35,9 +35,9 @@ class FrameCounts:
     :param received: frames that came in
     :param processed: frames whose predictions were published
     :param replaced: frames that a newer one, or the end of the work, took the slot from
-    :param stale: frames that were too old when their turn came
+    :param stale: frames that were too old when their turn came or when they were answered
     :param invalid: frames that are no picture, or that failed
-    :param pending: frames in the slot or being worked on, 0 to 2
+    :param pending: frames in the slot or being worked on, 0 to 2 of a camera
     """
 
     received: int = 0
@@ -47,30 +47,43 @@ class FrameCounts:
     invalid: int = 0
     pending: int = 0
 
+    def __add__(self, other: 'FrameCounts') -> 'FrameCounts':
+        """Return the sums."""
+        return FrameCounts(*(getattr(self, item.name) + getattr(other, item.name)
+                             for item in fields(self)))
+
+    def __sub__(self, other: 'FrameCounts') -> 'FrameCounts':
+        """Return the differences."""
+        return FrameCounts(*(getattr(self, item.name) - getattr(other, item.name)
+                             for item in fields(self)))
+
 
 class FrameWorker:
     """
-    A thread that hands the newest item of a one-slot mailbox to a function.
+    A thread that hands each camera's newest frame to a function, the cameras in turn.
 
     Start and stop may alternate as often as needed; the counts go on.
 
-    :param process: called with one item at a time in the worker's thread; must not raise
+    :param process: called with a camera's name and one frame at a time in the worker's thread;
+        must not raise
     """
 
-    def __init__(self, process: Callable[[Any], Outcome]):
+    def __init__(self, process: Callable[[str, Any], Outcome]):
         """Prepare; nothing runs before ``start``."""
         self._process = process
         self._changed = threading.Condition()
-        self._slot: Optional[Any] = None
-        self._counts = FrameCounts()
+        # In the order in which the slots were filled; a newer frame keeps its camera's place, so
+        # that however fast one camera is, the others' turns come.
+        self._slots: Dict[str, Any] = {}
+        self._counts: Dict[str, FrameCounts] = {}
         self._running = False
         self._thread: Optional[threading.Thread] = None
 
     @property
-    def counts(self) -> FrameCounts:
-        """Return the counts of one moment."""
+    def counts(self) -> Dict[str, FrameCounts]:
+        """Return the counts of one moment, by camera."""
         with self._changed:
-            return self._counts
+            return dict(self._counts)
 
     def start(self) -> None:
         """Start the thread."""
@@ -79,39 +92,40 @@ class FrameWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let the item that is being worked on finish, drop the waiting one, join the thread."""
+        """Let the frame that is being worked on finish, drop the waiting ones, join the thread."""
         if self._thread is None:
             return
         with self._changed:
             self._running = False
-            if self._slot is not None:
-                self._slot = None
-                self._count(replaced=1, pending=-1)
+            for camera in self._slots:
+                self._count(camera, FrameCounts(replaced=1, pending=-1))
+            self._slots.clear()
             self._changed.notify()
         self._thread.join()
         self._thread = None
 
-    def put(self, item: Any) -> None:
-        """Offer an item; it takes the place of one that still waits."""
+    def put(self, camera: str, frame: Any) -> None:
+        """Offer a camera's frame; it takes the place of one that still waits."""
         with self._changed:
-            if self._slot is None:
-                self._count(received=1, pending=1)
+            if camera in self._slots:
+                self._count(camera, FrameCounts(received=1, replaced=1))
             else:
-                self._count(received=1, replaced=1)
-            self._slot = item
+                self._count(camera, FrameCounts(received=1, pending=1))
+            self._slots[camera] = frame
             self._changed.notify()
 
-    def _count(self, **changes: int) -> None:
-        self._counts = replace(self._counts, **{
-            name: getattr(self._counts, name) + change for name, change in changes.items()})
+    def _count(self, camera: str, change: FrameCounts) -> None:
+        self._counts[camera] = self._counts.get(camera, FrameCounts()) + change
 
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._slot is not None or not self._running)
+                self._changed.wait_for(lambda: self._slots or not self._running)
                 if not self._running:
                     return
-                item, self._slot = self._slot, None
-            outcome = self._process(item)
+                camera = next(iter(self._slots))
+                frame = self._slots.pop(camera)
+            outcome = self._process(camera, frame)
+            del frame  # a picture of many megabytes would stay until the next one comes
             with self._changed:
-                self._count(**{outcome.value: 1, 'pending': -1})
+                self._count(camera, FrameCounts(**{outcome.value: 1, 'pending': -1}))

@@ -26,7 +26,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
 import numpy as np
 from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
+from rcl_interfaces.srv import (
+    GetParameters, ListParameters, SetParameters, SetParametersAtomically)
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -81,6 +82,11 @@ class Process:
         text = self._output.read()
         self._output.seek(position)
         return text
+
+    @property
+    def pid(self):
+        """Return its process id."""
+        return self._process.pid
 
     @property
     def is_alive(self):
@@ -186,9 +192,13 @@ class NodeClient:
         self.stop_listening()
         for name, message_type in types.items():
             self.subscribe(name, message_type, f'/{node}/{name}', QoSProfile(depth=200))
-        self.subscribe('diagnostics', DiagnosticArray, '/diagnostics', QoSProfile(depth=200))
+        self.listen_to_diagnostics()
         self.wait_until(lambda: all(self._node.count_publishers(f'/{node}/{name}')
                                     for name in types), what=f'outputs of {node}')
+
+    def listen_to_diagnostics(self):
+        """Collect the diagnostics of all nodes."""
+        self.subscribe('diagnostics', DiagnosticArray, '/diagnostics', QoSProfile(depth=200))
 
     def listen_to_labels(self, node):
         """Collect the latched label_info topics."""
@@ -199,6 +209,8 @@ class NodeClient:
 
     def subscribe(self, name, message_type, topic, qos):
         """Collect a topic in ``received`` under a short name."""
+        if name in self._subscriptions:
+            self.stop_listening(name)
         self._subscriptions[name] = self._node.create_subscription(
             message_type, topic, lambda message: self.received[name].append(message), qos)
 
@@ -297,6 +309,27 @@ class NodeClient:
             ParameterMessage(name=name, value=value)).value
             for name, value in zip(names, response.values)]
 
+    def all_parameters(self, node):
+        """Return the names and values of all parameters of a node."""
+        names = self.call(ListParameters, f'/{node}/list_parameters',
+                          ListParameters.Request()).result.names
+        return dict(zip(names, self.get_parameters(node, *names)))
+
+    def response_times(self, node, count):
+        """Return how long ``count`` requests for a parameter took, one after the other, in s."""
+        name = f'/{node}/get_parameters'
+        service = self._node.create_client(GetParameters, name)
+        assert service.wait_for_service(TIMEOUT_S), f'{name}: no such service'
+        self.spin(SETTLE_S)
+        seconds = []
+        for _ in range(count):
+            start = time.monotonic()
+            future = service.call_async(GetParameters.Request(names=['score_threshold']))
+            self.wait_until(future.done, what=f'response of {name}')
+            seconds.append(time.monotonic() - start)
+        self._node.destroy_client(service)
+        return seconds
+
     def change_state(self, node, transition, timeout_s=TIMEOUT_S):
         """Ask for a transition by its id; return whether it is known to have succeeded."""
         request = ChangeState.Request()
@@ -304,17 +337,32 @@ class NodeClient:
         response = self.call(ChangeState, f'/{node}/change_state', request, timeout_s)
         return response is not None and response.success
 
+    def state_changer(self, node):
+        """Return a function that asks for transitions by their ids, many in a row."""
+        name = f'/{node}/change_state'
+        service = self._node.create_client(ChangeState, name)
+        assert service.wait_for_service(TIMEOUT_S), f'{name}: no such service'
+        self.spin(SETTLE_S)
+
+        def change(transition):
+            request = ChangeState.Request()
+            request.transition.id = transition
+            future = service.call_async(request)
+            self.wait_until(future.done, what=f'transition {transition}')
+            return future.result().success
+        return change
+
     def state(self, node):
         """Return the name of the state that the node is in."""
         return self.call(GetState, f'/{node}/get_state', GetState.Request()).current_state.label
 
-    def diagnostics(self, node='perception'):
+    def diagnostics(self, node='perception', part='pipeline'):
         """Return level, message and values of the next diagnostics."""
         self.received['diagnostics'].clear()
-        self.wait_until(lambda: self._own_diagnostics(node), what='diagnostics')
-        status = self._own_diagnostics(node)[-1]
+        self.wait_until(lambda: self._own_diagnostics(node, part), what='diagnostics')
+        status = self._own_diagnostics(node, part)[-1]
         return status.level, status.message, {v.key: v.value for v in status.values}
 
-    def _own_diagnostics(self, node):
+    def _own_diagnostics(self, node, part):
         return [status for message in self.received['diagnostics'] for status in message.status
-                if status.name == f'{node}: pipeline']
+                if status.name == f'{node}: {part}']

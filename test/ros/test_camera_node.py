@@ -83,3 +83,18 @@ def test_a_source_that_cannot_be_played_is_one_line(arguments, said):
         assert process.wait() == 2
         lines = process.output.splitlines()
         assert len(lines) == 1 and lines[0].startswith('error: ') and said in lines[0]
+
+
+def test_it_waits_for_its_listeners(client, folder):
+    """No picture is lost to whoever is waited for, however late."""
+    client.received.clear()
+    with NodeProcess(CAMERA, str(folder), '--no-loop', '--wait-for', '1') as process:
+        process.wait_for_output('playing')
+        client.spin(1.0)
+        assert process.is_alive
+        client.subscribe('raw', Image, '/image', QoSProfile(depth=50))
+        client.wait_until(lambda: len(client.received['raw']) == 3)
+        assert process.wait() == 0, process.output
+    client.stop_listening()
+    assert [round(float(decode(message).mean()) / 50) for message in client.received['raw']] == [
+        0, 1, 2]

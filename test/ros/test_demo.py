@@ -30,12 +30,16 @@ from mtl_perception.prediction import Detections, Prediction
 from mtl_perception.ros.conversions import ros_message_builder, TYPES
 from mtl_perception.ros.demo import prepare_folder
 from mtl_perception.ros.monitor import live_table, Monitor, status_line
+from mtl_perception.ros.recording import prediction_types
+from node_client import perception, STAMPED
 import numpy as np
 import psutil
 import pytest
 from rclpy.serialization import deserialize_message
 from rich.console import Console
 from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Header
 
 RATE_HZ = 10
 PICTURES = 60
@@ -113,9 +117,12 @@ def test_one_pass_leaves_pictures_and_a_bag_that_reads_back(start, tmp_path):
     assert cv2.imread(str(overlays[0])).shape == (96, 128, 3)
     with AnyReader([out / 'bag']) as reader:
         assert {c.topic for c in reader.connections} == {
-            '/camera/image_raw/compressed', *(f'/perception/{name}' for name in OUTPUT_TYPES)}
+            '/camera/image_raw/compressed', *prediction_types('/perception')}
     answers = read_answers(out / 'bag', '/camera/image_raw/compressed', '/perception')
     assert len(answers) > PICTURES / 3, 'many, even on a machine that is busy'
+    with AnyReader([out / 'bag']) as reader:
+        counts = {c.topic.rpartition('/')[2]: c.msgcount for c in reader.connections}
+    assert counts['compressed'] == PICTURES, 'the first one too'
     for answer in answers:
         names = {item.results[0].hypothesis.class_id
                  for item in answer.parts['detections'].detections}
@@ -126,6 +133,48 @@ def test_one_pass_leaves_pictures_and_a_bag_that_reads_back(start, tmp_path):
     assert {path.name for path in out.iterdir()} == {
         'bag', 'contact_sheet.png', 'camera_node.log', 'perception_node.log',
         *(path.name for path in overlays)}
+
+
+def recorded(bag):
+    """Return the pictures of a demo's bag, and by output and stamp what was said of them."""
+    pictures, answers = [], {output: {} for output in OUTPUTS}
+    with AnyReader([bag], default_typestore=bag_types()) as reader:
+        for connection, _, data in reader.messages():
+            output = connection.topic.rpartition('/')[2]
+            if output == 'compressed':
+                pictures.append(deserialize_message(bytes(data), CompressedImage))
+            elif output in OUTPUTS:
+                message = deserialize_message(bytes(data), STAMPED[output])
+                answers[output][message.header.stamp.nanosec] = message
+    return pictures, answers
+
+
+def test_its_bag_replays_with_the_same_answers(start, client, weights, tmp_path):
+    """Each recorded picture, sent to a node again, is answered with the recorded messages."""
+    demo = start('--seconds', '4')
+    assert demo.wait(TIMEOUT_S) == 0
+    pictures, answers = recorded(tmp_path / 'out' / 'bag')
+    with perception(f'checkpoint:={weights}', 'image_transport:=compressed',
+                    'max_age_ms:=86400000.0', remap=['image:=/replay']):
+        client.listen('perception')
+        camera = client.compressed_camera('/replay/compressed')
+        while not client.received['segmentation']:  # both ends know each other
+            camera.publish(CompressedImage(header=Header(stamp=client.now()),
+                                           format='jpeg', data=pictures[0].data))
+            client.spin(0.2)
+        client.spin(0.5)
+        compared = 0
+        for message in pictures:
+            if message.header.stamp.nanosec not in answers['segmentation']:
+                continue
+            camera.publish(message)
+            client.wait_until(lambda: client.has_answers(message.header.stamp))
+            for output in OUTPUTS:
+                assert client.answer(output, message.header.stamp) == \
+                    answers[output][message.header.stamp.nanosec]
+            compared += 1
+        client.stop_listening()
+    assert compared > 5
 
 
 @pytest.mark.parametrize('moment, number', [
@@ -169,7 +218,7 @@ def test_a_child_that_crashes_is_reported(start, tmp_path, module):
     name = {'node': 'perception_node', 'camera': 'camera_node'}[module]
     assert f'{name} ended with status -9' in errors
     if module == 'node':
-        assert 'listening to /camera/image_raw' in errors, 'its last lines'
+        assert 'listening to /camera/image_raw/compressed' in errors, 'its last lines'
     assert processes_of(tmp_path) == []
 
 

@@ -13,10 +13,10 @@
 # limitations under the License.
 """What is measured, and how it is judged."""
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from mtl_perception.ros.diagnostics import (
-    CountWindow, diagnostic_array, Health, judge, latency_values, LatencyWindow, STAGES, WINDOW_S)
+    CountWindow, find_problems, Health, latency_values, LatencyWindow, percentiles_ms, STAGES,
+    status_message, verdict, WINDOW_S)
 from mtl_perception.ros.worker import FrameCounts
 import pytest
 
@@ -37,15 +37,14 @@ class Clock:
 
 
 def health(**changes):
-    """Return the state of a node that runs well, with changes."""
-    return Health(**{'state': 'active', 'budget_ms': 150.0, 'window_s': 10.0,
+    """Return the state of a camera whose frames are answered well, with changes."""
+    return Health(**{'budget_ms': 150.0, 'window_s': 10.0,
                      'end_to_end_ms': (50.0, 80.0, 90.0), 'recent': BUSY, **changes})
 
 
 @pytest.mark.parametrize('state, level, said', [
     (health(), OK, 'running'),
-    (health(end_to_end_ms=(), recent=FrameCounts()), OK, 'waiting'),
-    (health(state='inactive', silence='no image'), OK, 'inactive'),
+    (health(end_to_end_ms=(), recent=FrameCounts()), OK, 'running'),
     (health(end_to_end_ms=(50.0, 151.0, 160.0)), WARN, 'p95 151 ms is past the budget of 150 ms'),
     (health(end_to_end_ms=(151.0, 160.0, 170.0), window_s=1.0), WARN, 'p95 160 ms'),
     (health(end_to_end_ms=(151.0, 160.0, 170.0)), ERROR, 'sustained'),
@@ -57,12 +56,12 @@ def health(**changes):
     (health(recent=FrameCounts(received=3, processed=2, invalid=1), last_error='no step'),
      WARN, '1 of 3 frames dropped: no step'),
     (health(recent=FrameCounts(received=1, invalid=1), last_error='no step'), ERROR, 'no step'),
-    (health(warnings=('cuda cannot be had',)), WARN, 'cuda cannot be had'),
-    (health(warnings=('cuda cannot be had',), silence='no image'), ERROR,
-     'no image; cuda cannot be had')])
+    (health(notes=('no time stamp',)), WARN, 'no time stamp'),
+    (health(notes=('no time stamp',), silence='no image'), ERROR,
+     'no image; no time stamp')])
 def test_the_level_follows_the_worst(state, level, said):
     """The message names every problem."""
-    found, message = judge(state)
+    found, message = verdict(find_problems(state), 'running')
     assert found == level and said in message
 
 
@@ -70,24 +69,42 @@ def test_percentiles_forget_what_is_long_ago():
     """Only the last seconds count."""
     clock = Clock()
     window = LatencyWindow(clock)
-    assert window.read() == (0.0, {})
+    assert window.read() == [] and percentiles_ms([]) == {}
     window.add(dict.fromkeys(STAGES, 9.0))
     clock.now += WINDOW_S - 1.0
     for milliseconds in range(101):
         window.add(dict.fromkeys(STAGES, milliseconds / 1e3))
     clock.now += 2.0
-    age_s, times_ms = window.read()
-    assert age_s == pytest.approx(2.0)
-    assert times_ms['decode'] == pytest.approx([50.0, 95.0, 99.0])
+    assert len(window.read()) == 101
+    assert percentiles_ms(window.read())['decode'] == pytest.approx([50.0, 95.0, 99.0])
     clock.now += WINDOW_S
-    assert window.read() == (0.0, {})
+    assert window.read() == []
+
+
+def test_a_window_that_nobody_reads_stays_small():
+    """Memory is that of the window, not of the node's life."""
+    clock = Clock()
+    window = LatencyWindow(clock)
+    for _ in range(1000):
+        clock.now += 1.0
+        window.add({'decode': 0.1})
+    assert len(window.read()) == WINDOW_S + 1
+
+
+def test_what_is_not_known_has_no_percentiles():
+    """A frame without a stamp has no age, its other times count."""
+    samples = [(0.0, {'decode': 0.001}), (1.0, {'decode': 0.003, 'age_at_arrival': 0.5})]
+    times_ms = percentiles_ms(samples)
+    assert times_ms['age_at_arrival'] == [500.0] * 3
+    assert times_ms['decode'][0] == pytest.approx(2.0)
+    assert 'publish' not in times_ms
 
 
 def test_rates_are_those_of_the_last_seconds():
     """What was counted before the window is not in it."""
     clock = Clock()
-    window = CountWindow(clock)
-    received = 0
+    window = CountWindow(FrameCounts(received=7), clock)
+    received = 7
     for second in range(30):
         clock.now += 1.0
         received += 1 if second < 15 else 20
@@ -100,9 +117,8 @@ def test_the_message_can_be_read_by_people_and_programs():
     """Keys name unit and percentile."""
     values = latency_values({stage: (1.0, 2.0, 3.26) for stage in STAGES})
     assert len(values) == 3 * len(STAGES) and values['end_to_end_p99_ms'] == 3.26
-    message = diagnostic_array(
-        Time(sec=5), 'perception: pipeline', 'cpu', WARN, 'slow', {**values, 'n': 7})
-    status = message.status[0]
+    status = status_message(
+        'perception: pipeline', 'cpu', (WARN, 'slow'), {**values, 'n': 7})
     assert (status.level, status.hardware_id, status.message) == (WARN, 'cpu', 'slow')
     assert {item.key: item.value for item in status.values}['end_to_end_p99_ms'] == '3.3'
     assert {item.key: item.value for item in status.values}['n'] == '7'

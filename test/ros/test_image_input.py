@@ -11,18 +11,17 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Where the node listens, with what quality of service, and what it says of silence."""
+"""Where the node listens and with what quality of service."""
 
 from pathlib import Path
 
-from mtl_perception.ros.image_input import (
-    choose_reliability, explain_silence, image_topic, LARGE_DATA, Offer, TYPE_NAMES)
+from mtl_perception.ros.image_input import choose_reliability, image_topic, LARGE_DATA
+from mtl_perception.ros.silence import Offer, TYPE_NAMES
 import pytest
 from rclpy.node import Node
 
 RELIABLE = Offer(TYPE_NAMES['raw'], 'reliable')
 BEST_EFFORT = Offer(TYPE_NAMES['raw'], 'best_effort')
-COMPRESSED = Offer(TYPE_NAMES['compressed'], 'reliable')
 
 
 @pytest.mark.parametrize('wish, current, offers, expected', [
@@ -37,23 +36,6 @@ COMPRESSED = Offer(TYPE_NAMES['compressed'], 'reliable')
 def test_reliability_follows_the_publishers(wish, current, offers, expected):
     """Reliable only where nobody is left out."""
     assert choose_reliability(wish, current, offers) == expected
-
-
-@pytest.mark.parametrize('transport, reliability, offers, others, said', [
-    ('raw', 'best_effort', [], [], ['no publisher on /image', 'image:=/camera/image_raw']),
-    ('raw', 'best_effort', [], ['/front/image'], ['image:=/front/image']),
-    ('raw', 'best_effort', [COMPRESSED], [], ['image_transport:=compressed']),
-    ('compressed', 'best_effort', [RELIABLE], [], ['image_transport:=raw']),
-    ('raw', 'best_effort', [Offer('std_msgs/msg/String', 'reliable')], [],
-     ['std_msgs/msg/String', 'remap']),
-    ('raw', 'reliable', [BEST_EFFORT], [], ['reliability:=auto']),
-    ('raw', 'best_effort', [BEST_EFFORT], [],
-     ['1 publisher on /image (best_effort', 'large_data:=true', 'LARGE_DATA?']),
-    ('raw', 'reliable', [RELIABLE, RELIABLE], [], ['2 publishers on /image', 'LARGE_DATA'])])
-def test_silence_is_explained(transport, reliability, offers, others, said):
-    """Each cause has its own remedy."""
-    text = explain_silence('/image', transport, reliability, offers, others)
-    assert all(part in text for part in said) and '\n' not in text
 
 
 @pytest.mark.parametrize('rules, transport, expected', [

@@ -13,16 +13,25 @@
 # limitations under the License.
 """Every transition of the lifecycle, again and again, as a lifecycle manager asks for them."""
 
+import os
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
-from node_client import perception
+from node_client import image_message, perception
 import numpy as np
 import pytest
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
 
 NODE = 'managed'
 PICTURE = np.zeros((120, 160, 3), np.uint8)
 CONFIGURE = (Transition.TRANSITION_CONFIGURE, 'inactive')
 ACTIVATE = (Transition.TRANSITION_ACTIVATE, 'active')
 DEACTIVATE = (Transition.TRANSITION_DEACTIVATE, 'inactive')
+# The long form: LIFECYCLE_ROUNDS=200
+ROUNDS = int(os.environ.get('LIFECYCLE_ROUNDS', 20))
+WARM_UP_ROUNDS = 5
 CLEAN_UP = (Transition.TRANSITION_CLEANUP, 'unconfigured')
 
 
@@ -98,3 +107,79 @@ def test_weights_that_cannot_be_loaded_leave_a_managed_node_unconfigured(client,
             assert client.state(NODE) == 'unconfigured'
         assert str(tmp_path) in process.output and 'Traceback' not in process.output
         assert process.is_alive
+
+
+def test_a_failed_start_is_mended_by_its_parameter(client, walk, checkpoint_name, tmp_path):
+    """What is fixed while configured may be set while unconfigured, and only then."""
+    with managed(tmp_path) as process:
+        client.listen_to_diagnostics()
+        assert not client.change_state(NODE, Transition.TRANSITION_CONFIGURE)
+        level, text, values = client.diagnostics(NODE)
+        assert level == DiagnosticStatus.ERROR and str(tmp_path) in text
+        assert values['state'] == 'unconfigured'
+        assert client.set_parameters(NODE, checkpoint=checkpoint_name, device='cpu') == ['', '']
+        walk(CONFIGURE)
+        assert client.diagnostics(NODE)[:2] == (DiagnosticStatus.OK, 'inactive')
+        for state, step in (('inactive', ACTIVATE), ('active', DEACTIVATE)):
+            refusal, = client.set_parameters(NODE, checkpoint='other')
+            assert f'checkpoint: fixed while the node is {state}' in refusal
+            assert f'ros2 lifecycle set /{NODE}' in refusal
+            assert client.set_parameters(NODE, checkpoint=checkpoint_name) == ['']  # no change
+            walk(step)
+        walk(CLEAN_UP)
+        assert client.set_parameters(NODE, images=['front/image']) == ['']
+        walk(CONFIGURE, ACTIVATE)
+        process.wait_for_output('listening to /front/image')
+
+
+def resources(pid):
+    """Return resident MB, open files and threads of a process."""
+    process = Path(f'/proc/{pid}')
+    return (int((process / 'statm').read_text().split()[1]) * 4096 / 2**20,
+            len(list((process / 'fd').iterdir())), len(list((process / 'task').iterdir())))
+
+
+def test_transitions_leave_nothing_behind(client, checkpoint_name):
+    """Memory, files and threads of a node that is brought up and down again and again."""
+    with managed(checkpoint_name) as process:
+        camera = client.publisher(Image, '/image', QoSProfile(depth=5))
+        steps = (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE,
+                 Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_ACTIVATE,
+                 Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
+        change = client.state_changer(NODE)
+        for number in range(WARM_UP_ROUNDS + ROUNDS):
+            if number == WARM_UP_ROUNDS:
+                before = resources(process.pid)
+            for step in steps:
+                assert change(step)
+                camera.publish(image_message(PICTURE, client.now()))
+        after = resources(process.pid)
+        client.remove(camera)
+        assert after[1:] == before[1:], (before, after)
+        assert after[0] - before[0] < 8.0, (before, after)  # it settles
+        client.listen_to_diagnostics()
+        values = client.diagnostics(NODE)[2]
+        assert int(values['received']) == sum(int(values[name]) for name in (
+            'processed', 'replaced', 'stale', 'invalid'))
+        assert values['pending'] == '0'
+
+
+def test_the_accounts_balance_through_every_state(client, walk, checkpoint_name):
+    """Frames that come while the node is taken down and up are in the counts too."""
+    with managed(checkpoint_name):
+        client.listen_to_diagnostics()
+        camera = client.publisher(Image, '/image', QoSProfile(depth=5))
+        received = 0
+        for step in (CONFIGURE, ACTIVATE, DEACTIVATE, CLEAN_UP, CONFIGURE, ACTIVATE):
+            for _ in range(10):
+                client.publish(camera, PICTURE)
+                client.spin(0.03)
+            walk(step)
+            values = client.diagnostics(NODE)[2]
+            assert int(values['received']) == sum(int(values[name]) for name in (
+                'processed', 'replaced', 'stale', 'invalid', 'pending'))
+            assert int(values['received']) >= received
+            received = int(values['received'])
+        client.wait_until(lambda: (client.publish(camera, PICTURE),
+                                   int(client.diagnostics(NODE)[2]['received']) > received)[1])
+        client.remove(camera)

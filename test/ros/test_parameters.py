@@ -19,8 +19,8 @@ from pathlib import Path
 from mtl_perception.config import EngineConfig, InferenceSettings
 from mtl_perception.errors import ConfigError
 from mtl_perception.ros.parameters import (
-    declare_settings, Parameter, PARAMETERS, parameters_help, read_settings, Settings,
-    StartSettings, StreamSettings)
+    declare_settings, FIXED, fixed_changes, Parameter, PARAMETERS, parameters_help,
+    read_settings, Settings, StartSettings, StreamSettings)
 import pytest
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
@@ -49,14 +49,14 @@ def test_the_file_holds_all_defaults_and_a_comment_for_each():
     """What a user copies is what the node does."""
     text = FILE.read_text()
     values = yaml.safe_load(text)['/**']['ros__parameters']
-    assert values == {parameter.name: parameter.default for _, parameter in PARAMETERS}
-    assert all(type(values[p.name]) is type(p.default) for _, p in PARAMETERS)
+    assert values == {parameter.name: parameter.ros_default for _, parameter in PARAMETERS}
+    assert all(type(values[p.name]) is type(p.ros_default) for _, p in PARAMETERS)
     lines = text.splitlines()
     for name in values:
         row = next(index for index, line in enumerate(lines)
                    if line.strip().startswith(f'{name}:'))
         assert lines[row - 1].strip().startswith('# '), name
-        fixed = next(p.read_only for _, p in PARAMETERS if p.name == name)
+        fixed = next(p.constraint == FIXED for _, p in PARAMETERS if p.name == name)
         comment = [line for line in lines[:row] if line.strip()]
         block = []
         while comment and comment[-1].strip().startswith('#'):
@@ -87,7 +87,8 @@ def test_the_budget_is_the_greatest_age_unless_one_is_given():
     (Parameter('a', 1.0, '', (0.0, 5.0)), 5, 5.0),
     (Parameter('a', 1.0, '', (0.0, 5.0)), 0.0, 0.0),
     (Parameter('a', 'x', '', choices=('x', 'y')), 'y', 'y'),
-    (Parameter('a', True, ''), False, False)])
+    (Parameter('a', True, ''), False, False),
+    (Parameter('a', ('x',), ''), ['y', 'z'], ('y', 'z'))])
 def test_good_values_pass(parameter, value, expected):
     """A whole number becomes the decimal one that is meant."""
     result = parameter.check(value)
@@ -101,11 +102,31 @@ def test_good_values_pass(parameter, value, expected):
     (Parameter('a', 1.0, ''), None, 'such as 1.0'),
     (Parameter('a', 1, ''), 1.5, 'such as 1'),
     (Parameter('a', 1, ''), True, 'such as 1'),
+    (Parameter('a', ('x',), ''), 'x', r'such as \[.x.\]'),
     (Parameter('a', 'x', '', choices=('x', 'y')), 'z', 'one of x, y')])
 def test_bad_values_are_refused(parameter, value, said):
     """The error says what is expected and what came."""
     with pytest.raises(ConfigError, match=f'a: expected .*{said}, got {value!r}'):
         parameter.check(value)
+
+
+@pytest.mark.parametrize('images', [(), ('',), ('no topic',), ('a', 'b', 'a'), (b'a',), ('2/a',)])
+def test_images_are_different_topics(images):
+    """Each camera is there once, under a name that a topic can have."""
+    with pytest.raises(ConfigError, match='images: expected') as caught:
+        StartSettings(images=images)
+    assert '\n' not in str(caught.value)
+
+
+def test_what_is_fixed_while_configured_is_known():
+    """The rest may change between two frames."""
+    other = Settings(start=StartSettings(checkpoint='mine', autostart=False),
+                     engine=EngineConfig(device='cpu'),
+                     stream=StreamSettings(max_age_ms=5.0))
+    assert fixed_changes(Settings(), other) == ['checkpoint', 'autostart', 'device']
+    fixed = {p.name for _, p in PARAMETERS if p.constraint == FIXED}
+    assert fixed == {item.name for owner in (StartSettings, EngineConfig)
+                     for item in fields(owner)}
 
 
 def test_ros_tools_see_range_and_kind():
@@ -114,6 +135,7 @@ def test_ros_tools_see_range_and_kind():
         descriptor = parameter.descriptor
         assert descriptor.description
         assert descriptor.read_only == parameter.read_only
+        assert parameter.constraint in descriptor.additional_constraints
         ranges = [*descriptor.floating_point_range, *descriptor.integer_range]
         assert [(item.from_value, item.to_value) for item in ranges] == (
             [parameter.limits] if parameter.limits else [])

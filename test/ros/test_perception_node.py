@@ -20,6 +20,7 @@ from node_client import image_message, NodeProcess, perception, STAMPED
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image
+import yaml
 
 NODE = 'perception'
 ENDS = ('processed', 'replaced', 'stale', 'invalid', 'pending')
@@ -54,7 +55,8 @@ def settings(client):
     before = {}
 
     def change(**values):
-        before.update(zip(values, client.get_parameters(NODE, *values)))
+        for name, value in zip(values, client.get_parameters(NODE, *values)):
+            before.setdefault(name, value)
         assert client.set_parameters(NODE, **values) == [''] * len(values)
     yield change
     client.set_parameters(NODE, **before)
@@ -221,16 +223,21 @@ def test_old_frames_are_dropped_and_explained(client, camera, node):
     assert 'use_sim_time' in node.output
 
 
-@pytest.mark.parametrize('shift_s', [None, LONG_AGO_S])
-def test_frames_without_stamp_or_from_the_future_are_answered(client, camera, shift_s):
+@pytest.mark.parametrize('shift_s, said', [
+    (None, 'no time stamp'), (LONG_AGO_S, 's ahead of this clock')])
+def test_frames_without_stamp_or_from_the_future_are_answered(client, camera, shift_s, said):
     """A camera that sets no time, or has another clock, is no reason to see nothing."""
     client.received.clear()
     stamp = client.now()
     stamp.sec = stamp.sec + shift_s if shift_s else 0
     stamp.nanosec = stamp.nanosec if shift_s else 0
     camera.publish(image_message(noise(), stamp))
+    before = counts(client)
     client.wait_until(lambda: client.has_answers(stamp))
     assert client.answer('detections', stamp).header.stamp == stamp
+    level, text, _ = client.diagnostics()
+    assert level == WARN and said in text
+    assert counts(client)['stale'] == before['stale']
 
 
 def test_every_frame_of_a_burst_is_accounted_for(client, camera):
@@ -286,6 +293,75 @@ def test_diagnostics_name_engine_device_stages_and_level(client, camera, setting
     settings(latency_budget_ms=1.0)
     level, text, _ = client.diagnostics()
     assert level in (WARN, ERROR) and 'past the budget' in text
+
+
+def test_the_budget_warns_then_errs_then_recovers(client, camera, settings):
+    """WARN at once, ERROR when it goes on, OK by itself when it is kept again."""
+    settings(max_age_ms=10000.0)
+
+    def level():
+        client.ask(camera, noise(48, 64))
+        return client.diagnostics()[0]
+    client.wait_until(lambda: level() == OK, what='OK before')
+    # Its window is 10 s; in a node that runs for long, the budget is what changes.
+    seen = []
+    settings(latency_budget_ms=1.0)
+    client.wait_until(lambda: seen.append(level()) or seen[-1] == ERROR, what='ERROR')
+    assert OK not in seen[1:]
+    settings(latency_budget_ms=10000.0)
+    client.wait_until(lambda: level() == OK, what='OK after')
+
+
+def test_outputs_that_are_toggled_answer_each_frame_once(client, camera, settings):
+    """While switches change between frames, a frame has one message or none on each output."""
+    settings(segmentation=True)
+    client.received.clear()
+    before = counts(client)
+    for number in range(24):
+        if number % 4 == 0:
+            assert client.set_parameters(NODE, segmentation=number % 8 == 0) == ['']
+        client.publish(camera, noise(48, 64))
+        client.spin(0.05)
+    assert client.set_parameters(NODE, segmentation=True) == ['']
+    client.wait_until(lambda: counts(client)['pending'] == 0)
+    after = counts(client)
+    processed = after['processed'] - before['processed']
+    stamps = {name: [(message.header.stamp.sec, message.header.stamp.nanosec)
+                     for message in client.received[name]] for name in STAMPED}
+    assert len(stamps['detections']) == len(client.received['classification']) == processed
+    assert all(len(set(found)) == len(found) for found in stamps.values())
+    assert 0 < len(stamps['segmentation']) < processed
+    assert set(stamps['segmentation']) < set(stamps['detections'])
+
+
+def test_live_changes_never_cost_a_frame(client, camera, settings):
+    """Every frame of a calm camera is answered while parameters change."""
+    settings(max_detections=100, score_threshold=0.3)
+    before = counts(client)
+    for number in range(20):
+        stamp = client.now()
+        camera.publish(image_message(noise(48, 64), stamp))
+        assert client.set_atomically(NODE, max_detections=1 + number,
+                                     score_threshold=number / 20) == ''
+        client.wait_until(lambda: client.has_answers(stamp))
+    after = counts(client)
+    assert after['processed'] - before['processed'] == 20
+    assert all(after[name] == before[name] for name in ENDS[1:])
+
+
+def test_parameters_go_round(client, camera, checkpoint_name, settings):
+    """What a node says of its parameters can be given to itself and to another one."""
+    settings(score_threshold=0.45, class_id_format='index')
+    values = client.all_parameters(NODE)
+    own = {name: value for name, value in values.items()
+           if '.' not in name and name != 'start_type_description_service'}  # ROS's own
+    assert own['images'] == ['image'] and own['checkpoint'] == checkpoint_name
+    assert client.set_parameters(NODE, **own) == [''] * len(own)  # ros2 param load
+    given = [f'{name}:={yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}'
+             for name, value in own.items()]
+    with perception(*given, node='second', remap=['image:=/elsewhere']) as process:
+        process.wait_for_output('listening')
+        assert {name: client.all_parameters('second')[name] for name in own} == own
 
 
 def test_a_best_effort_camera_is_followed(client, node, camera):

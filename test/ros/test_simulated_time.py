@@ -80,3 +80,25 @@ def test_diagnostics_go_on_while_the_simulation_stands_still(client, camera, set
     set_clock(3000)
     assert client.diagnostics(NODE)[2]['state'] == 'active'
     assert client.diagnostics(NODE)[2]['state'] == 'active'
+
+
+def test_a_bag_that_starts_anew_costs_no_frame(client, camera, set_clock):
+    """Frames of each turn are answered, whatever the clock was when the last one ended."""
+    before = stale(client)
+    for _ in range(2):
+        client.received.clear()
+        for now in (500, 600, 700):
+            set_clock(now)
+            stamp = shoot(client, camera, now)
+            client.wait_until(lambda: client.has_answers(stamp))
+    assert stale(client) == before
+
+
+def test_a_frame_without_stamp_is_answered_in_a_simulation(client, camera, set_clock):
+    """Its age is unknown, which is said."""
+    set_clock(800)
+    message = image_message(PICTURE, client.now())
+    message.header.stamp.sec = message.header.stamp.nanosec = 0
+    camera.publish(message)
+    client.wait_until(lambda: client.has_answers(message.header.stamp))
+    assert 'no time stamp' in client.diagnostics(NODE)[1]
