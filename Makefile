@@ -15,7 +15,7 @@ SET_UP := @$(PYTHON) tools/make_venv.py $(if $(filter file,$(origin PYTHON)),--a
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-train demo test bench bench-train dataset train evaluate study clean
+.PHONY: help setup setup-train demo test bench bench-train dataset train evaluate study soak clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1mmake %-12s\033[0m %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,10 @@ study: setup-train  ## what is forgotten and what keeps it: all runs of docs/STU
 	@for split in study study_test; do \
 	  $(BIN)/render_dataset --out datasets/study --split $$split --width 256 --height 256 || exit; done
 	@$(BIN)/python tools/study.py
+
+soak:  ## the node under all that a robot may do to it, 20 minutes: docs/RELIABILITY.md
+	$(SET_UP) --train --test
+	@$(BIN)/python tools/soak.py
 
 clean:  ## remove .venv and what was built; datasets/ and runs/ stay
 	rm -rf .venv .cache build install log demo_out

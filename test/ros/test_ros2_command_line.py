@@ -17,6 +17,7 @@ from pathlib import Path
 import re
 import shutil
 import subprocess
+import time
 
 from node_client import NodeProcess, perception, Process
 import pytest
@@ -28,16 +29,13 @@ TOUR = Path(__file__).parents[1] / 'data' / 'household_tour.mp4'
 MALFORMED = '{height: 4, width: 4, encoding: bgr8, step: 12, data: [1, 2, 3]}'
 TIMEOUT_S = 30
 LISTEN_S = 7
-# A daemon would outlive the tests.
-ALONE = ['--no-daemon', '--spin-time', '2']
 
 pytestmark = pytest.mark.skipif(shutil.which('ros2') is None, reason='no ros2 command here')
 
 
 def ros2(verb, *arguments, seconds=TIMEOUT_S):
     """Return what ``ros2`` prints, within a time."""
-    command = ['ros2', *verb.split(), *(ALONE if verb != 'topic pub' else []), *arguments]
-    with Process(command, PYTHONUNBUFFERED='1') as process:
+    with Process(['ros2', *verb.split(), *arguments], PYTHONUNBUFFERED='1') as process:
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -50,7 +48,11 @@ def node(ros_log_dir, checkpoint_name):
     """Start the node."""
     with perception(f'checkpoint:={checkpoint_name}', 'latency_budget_ms:=10000') as process:
         process.wait_for_output('listening')
+        deadline = time.monotonic() + TIMEOUT_S
+        while 'Publisher count: 1' not in ros2('topic info', f'{NODE}/detections'):
+            assert time.monotonic() < deadline, 'ros2 does not find the node'
         yield process
+        ros2('daemon stop')  # it would outlive the tests
         assert process.end()[0] == 0, process.output
 
 
@@ -62,6 +64,12 @@ def camera(node):
         yield process
 
 
+def next_header(seconds=TIMEOUT_S):
+    """Return the header of the next answer; a type that is given need not be discovered."""
+    return ros2('topic echo', '--once', '--field', 'header', f'{NODE}/detections',
+                'vision_msgs/msg/Detection2DArray', seconds=seconds)
+
+
 def value(name):
     """Return a parameter."""
     return ros2('param get', '--hide-type', NODE, name).strip()
@@ -69,15 +77,15 @@ def value(name):
 
 def counts():
     """Return what the node counts."""
-    text = ros2('topic echo', '--once', '--full-length', '/diagnostics')
+    text = ros2('topic echo', '--once', '--full-length', '/diagnostics',
+                'diagnostic_msgs/msg/DiagnosticArray')
     return {name: int(number) for name, number in re.findall(
         r"key: (\w+)\s+value: '(\d+)'", text)}
 
 
 def test_the_answers_carry_the_cameras_header(camera):
     """``topic echo`` shows one, ``topic hz`` the camera's rate."""
-    header = yaml.safe_load(ros2('topic echo', '--once', '--field', 'header',
-                                 f'{NODE}/detections').partition('---')[0])
+    header = yaml.safe_load(next_header().partition('---')[0])
     assert header['frame_id'] == 'camera_optical_frame' and header['stamp']['sec'] > 0
     rates = re.findall(r'average rate: ([\d.]+)',
                        ros2('topic hz', f'{NODE}/detections', seconds=LISTEN_S))
@@ -106,18 +114,18 @@ def test_the_lifecycle_can_be_walked(camera):
                               ('configure', 'inactive'), ('activate', 'active')):
         assert 'Transitioning successful' in ros2('lifecycle set', NODE, transition)
         assert ros2('lifecycle get', NODE).startswith(state)
-        answer = ros2('topic echo', '--once', '--field', 'header', f'{NODE}/detections',
-                      seconds=LISTEN_S if state != 'active' else TIMEOUT_S)
+        answer = next_header(LISTEN_S if state != 'active' else TIMEOUT_S)
         assert ('stamp' in answer) == (state == 'active')
 
 
 def test_a_malformed_picture_is_counted_and_explained(node):
-    """One more invalid, one line in the log."""
+    """More are invalid, and the log says why."""
     before = counts()
-    ros2('topic pub', '--once', '/image', 'sensor_msgs/msg/Image', MALFORMED)
+    # The first may come while the node turns to what this publisher offers.
+    ros2('topic pub', '--times', '3', '--rate', '1', '/image', 'sensor_msgs/msg/Image', MALFORMED)
     node.wait_for_output('frame dropped: bgr8 4x4: expected 4 rows of 12 bytes')
     after = counts()
-    assert after['invalid'] == before['invalid'] + 1
+    assert before['invalid'] < after['invalid'] <= before['invalid'] + 3
     assert after['received'] == sum(after[name] for name in (
         'processed', 'replaced', 'stale', 'invalid', 'pending'))
 
