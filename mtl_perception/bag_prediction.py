@@ -30,7 +30,6 @@ from mtl_perception.errors import ConfigError, ImageError, PerceptionError, Sour
 from mtl_perception.frame import Frame
 from mtl_perception.image_codec import decode
 from mtl_perception.messages import MESSAGE_TYPES, MessageBuilder, OUTPUT_TYPES
-from mtl_perception.output_names import output_names  # noqa: F401 for comparison.frames
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import (
     Connection, MessageDefinitionFormat, Qos, QosDurability, QosHistory, QosLiveliness,

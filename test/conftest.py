@@ -14,8 +14,12 @@
 """What all tests share."""
 
 from importlib.util import find_spec
+import signal
 
 import pytest
+
+# A script's background jobs begin with Ctrl-C ignored, and so would all that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HAS_ROS = find_spec('rclpy') is not None and find_spec('vision_msgs') is not None
 collect_ignore = [] if HAS_ROS else ['ros']

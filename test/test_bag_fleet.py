@@ -15,6 +15,7 @@
 
 import os
 from pathlib import Path
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,18 +182,26 @@ def test_a_cluster_is_for_folders_of_bags(weights, night, tmp_path, capsys):
     assert 'a folder of bags' in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_a_fleet_and_it_goes_on(weights, night, expected, tmp_path):
+def test_ctrl_c_ends_a_fleet_and_it_goes_on(weights, tmp_path):
     pytest.importorskip('distributed')
-    command = [sys.executable, '-m', 'mtl_perception.cli.predict_bag', str(night),
-               str(tmp_path / 'seen'), '--checkpoint', str(weights.folder), '--workers', '2']
+    night, output = tmp_path / 'night', tmp_path / 'seen'
+    night.mkdir()
+    drive(night / 'monday', 600)
+    shutil.copytree(night / 'monday', night / 'tuesday')
+    command = [sys.executable, '-m', 'mtl_perception.cli.predict_bag', str(night), str(output),
+               '--checkpoint', str(weights.folder), '--workers', '2']
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                cwd=ROOT, start_new_session=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob('seen/*')):
+    while not list(output.glob('*.partial/journal')):
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 130 and 'Traceback' not in errors, errors
-    assert run(weights, night, tmp_path / 'seen', '--workers', '1') == 0
-    check(tmp_path / 'seen', expected)
+    assert f'{output} holds what is done' in errors
+    assert run(weights, night, output, '--workers', '1') == 0
+    assert {item.name for item in output.iterdir()} == {'monday', 'tuesday'}
+    seen = contents(output / 'monday')
+    assert len(seen['/perception/detections']) == 600
+    assert contents(output / 'tuesday') == seen

@@ -39,7 +39,7 @@ ENTRY_POINTS = (ROOT / 'setup.py').read_text(encoding='utf-8')
 SMALLER = {
     r'make dataset\b': 'FRAMES=2 SPLITS="train val test"',
     r'make evaluate\b': 'FRAMES=2',
-    r'make train\b': 'FRAMES=2 SPLITS="train val" RECIPE=tiny.yaml',
+    r'make train\b': 'FRAMES=40 SPLITS="train val" RECIPE=tiny.yaml',
     r'make bench\b': 'BENCH_FLAGS="--frames 3 --no-peers --no-dds"',
     r'\.venv/bin/benchmark\b': '--frames 3 --no-peers --no-dds',
     r'\.venv/bin/evaluate\b': '--resamples 2',
@@ -110,9 +110,13 @@ def house(tmp_path):
         write_bag(tmp_path / bag, frames, card)
     (tmp_path / 'tiny.yaml').write_text(
         f'base: {ROOT}/config/train/household.yaml\nname: tiny\n'
-        'stages: [{name: joint, steps: 1}]\ninput_side: 64\nbatch_size: 2\n'
+        # In so few frames each kind of object is seen, but not each place.
+        'sources: [{format: voc, path: ., split: train, tasks: [detection, segmentation]}]\n'
+        'stages: [{name: joint, steps: 1, tasks: [detection, segmentation]}]\n'
+        'input_side: 64\nbatch_size: 2\n'
         'resolutions: [{start: 0.0, side: 64}]\n'
-        'validation: {format: voc, path: ., split: val, frames: 2}\n')
+        'validation: {format: voc, path: ., split: val, frames: 2,\n'
+        '             tasks: [detection, segmentation]}\n')
     return tmp_path
 
 
