@@ -72,7 +72,7 @@ def test_a_name_is_found_under_an_ament_prefix(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['', 'no_such_weights', '/no/such/folder', '..', 'a\0b',
-                                  '~nobody_here/x', 'x' * 5000, '../' * 3000, '\ud800', '/root/x'])
+                                  '~nobody_here/x', 'x' * 5000, '../' * 3000, '\ud800', '/var/x'])
 def test_an_unknown_name_says_what_to_pass(name):
     assert 'expected' in message_of(load_checkpoint, name)
 
