@@ -80,12 +80,13 @@ def flood(bench: Bench, seconds: int) -> Row:
                 'is exact',
                 f'{rate_hz:.0f} Hz answered, the engine alone makes {engine_hz:.0f}; the oldest '
                 f'{max(ages_ms):.0f} ms; {told}; {holdings}; {sent:,} sent, {describe(counts)}',
-                rate_hz > ENGINE_SHARE * engine_hz and counts.replaced > 0
+                rate_hz > ENGINE_SHARE * min(FLOOD_HZ, engine_hz)
                 and max(ages_ms) < FLOOD_MAX_AGE_MS + PUBLISH_MS
                 and all(found['max'] < 1e3 * SERVICE_S for found in services.values())
                 and is_balanced(counts) and holdings.is_flat and node.is_sound(),
                 {'seconds': seconds, 'sent': sent,
                  'lost_in_transport': int(values['lost_in_transport']),
+                 'skipped_in_transport': int(values['skipped_in_transport']),
                  'rate_hz': rate_hz, 'engine_hz': engine_hz,
                  'age_ms': spread(ages_ms), 'service_ms': services, 'counts': vars(counts),
                  'growth_mb': holdings.growth_mb, 'resident_mb': holdings.series})

@@ -14,13 +14,13 @@
 """What docs/STUDY.md shows, made of the numbers in docs/study.json."""
 
 from pathlib import Path
-import re
 from statistics import mean, stdev
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from mtl_perception.markdown import markdown_table
 from mtl_perception.recipe import load_recipe, TASKS
 from mtl_perception.run_report import forgetting
+from page_places import fill_places
 
 RECIPES = Path(__file__).resolve().parent.parent / 'config' / 'train' / 'study'
 FIGURES = {'map50': 'mAP50', 'miou': 'mIoU', 'top1': 'top-1'}
@@ -168,13 +168,7 @@ def fill(page: str, document: Document) -> str:
     :param document: of study.json
     :raises ValueError: if the page lacks a place
     """
-    for name, make in TABLES.items():
-        text = f'<!-- {name} -->\n\n{make(document)}\n\n<!-- end {name} -->'
-        page, count = re.subn(f'<!-- {name} -->.*?<!-- end {name} -->', lambda _: text, page,
-                              flags=re.DOTALL)
-        if count != 1:
-            raise ValueError(f'expected one place for {name} in the page, got {count}')
-    return page
+    return fill_places(page, {name: make(document) for name, make in TABLES.items()})
 
 
 LINES = {

@@ -88,7 +88,8 @@ def _together(streams: Sequence[CameraStream], figures: Mapping[str, Mapping[str
         'image_topic': ' '.join(str(values['image_topic']) for values in figures.values()),
         'reliability': ' '.join(str(values['reliability']) for values in figures.values()),
         **{key: sum(values[key] for values in figures.values())
-           for key in ('received_hz', 'processed_hz', 'lost_in_transport')},
+           for key in ('received_hz', 'processed_hz', 'lost_in_transport',
+                       'skipped_in_transport')},
         **vars(sum(counts.values(), FrameCounts())),
         **latency_values(percentiles_ms(chain.from_iterable(
             stream.latencies.read() for stream in streams)))}

@@ -176,6 +176,7 @@ class CameraStream:
             'processed_hz': recent.processed / span_s,
             **vars(counts),
             'lost_in_transport': self.input.lost if self.input else 0,
+            'skipped_in_transport': self.input.skipped if self.input else 0,
             **latency_values(times_ms)}
 
     def _notes(self) -> List[str]:

@@ -25,7 +25,7 @@ from mtl_perception import backends
 from mtl_perception.backends import device_lost, onnx_backend
 from mtl_perception.ros.node import main
 
-SLOW_S = 0.12
+SLOW_S = 0.5
 ANSWERS = 5
 
 

@@ -13,6 +13,7 @@
 # limitations under the License.
 """More frames than the machine can answer: newest first, nothing old, nobody kept waiting."""
 
+from contextlib import contextmanager
 from pathlib import Path
 import sys
 import time
@@ -24,9 +25,12 @@ import pytest
 
 NODE = 'busy'
 ENDS = ('processed', 'replaced', 'stale', 'invalid', 'pending')
+CAMERA_HZ = 120
 MAX_AGE_MS = 100.0
 # What the test's own subscription adds to an age, on a machine that is overloaded on purpose.
 ON_THE_WAY_MS = 150.0
+BURST = 300
+SMALL = np.zeros((48, 64, 3), np.uint8)
 
 
 @pytest.fixture
@@ -34,7 +38,8 @@ def flood(tmp_path):
     """Return a camera of 120 Hz in a process of its own."""
     noise = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     cv2.imwrite(str(tmp_path / 'one.png'), noise)
-    with NodeProcess('mtl_perception.ros.camera', str(tmp_path), '--rate', '120') as process:
+    with NodeProcess('mtl_perception.ros.camera', str(tmp_path),
+                     '--rate', str(CAMERA_HZ)) as process:
         process.wait_for_output('playing')
         yield process
 
@@ -69,53 +74,69 @@ def test_a_camera_of_120_hz(client, checkpoint_name, flood):
         assert np.median(ages) < MAX_AGE_MS
         _, _, values = client.diagnostics(NODE)
         assert int(values['received']) == sum(int(values[name]) for name in ENDS)
-        assert int(values['replaced']) > 0
-        # The engine's rate: the worker is never idle.
+        # The engine's rate, or the camera's where the machine keeps up with it.
         work_ms = sum(float(values[f'{stage}_p50_ms']) for stage in (
             'decode', 'preprocess', 'inference', 'postprocess', 'publish'))
-        assert float(values['processed_hz']) > 0.5 * 1e3 / work_ms
+        assert float(values['processed_hz']) > 0.5 * min(CAMERA_HZ, 1e3 / work_ms)
         assert max(client.response_times(NODE, 20)) < 0.2
         assert resident_mb(process.pid) - before_mb < 5.0
 
 
-def test_what_became_too_old_on_the_way_is_not_published(client, checkpoint_name):
-    """An answer that is older than ``max_age_ms`` when it is ready is counted as stale."""
-    arguments = ['--ros-args', '-r', f'__node:={NODE}', '-p', f'checkpoint:={checkpoint_name}',
-                 '-p', 'max_age_ms:=110.0']
+@contextmanager
+def slow_node(client, checkpoint_name, *parameters):
+    """Run the node on a back end of over 500 ms a frame; yield a camera that has sent it five."""
+    arguments = ['--ros-args', '-r', f'__node:={NODE}']
+    for parameter in (f'checkpoint:={checkpoint_name}', *parameters):
+        arguments += ['-p', parameter]
     odd_node = str(Path(__file__).with_name('odd_node.py'))
     with Process([sys.executable, odd_node, 'slow', *arguments]) as process:
         process.wait_for_output('listening')
         client.listen(NODE)
         camera = client.camera()
-        picture = np.zeros((48, 64, 3), np.uint8)
+        client.spin(1.5)  # the subscription follows the camera's reliability
         for _ in range(5):
-            client.publish(camera, picture)
-            client.spin(0.3)
+            client.publish(camera, SMALL)
+            client.spin(0.8)
+        yield camera
+        client.remove(camera)
+
+
+def test_every_frame_of_a_burst_is_in_a_count(client, checkpoint_name):
+    """What a burst overwrites inside the middleware is counted too."""
+    with perception(f'checkpoint:={checkpoint_name}', node=NODE) as process:
+        process.wait_for_output('listening')
+        client.listen(NODE)
+        camera = client.camera()
+        client.warm_up(camera)
+        client.spin(1.0)  # the subscription follows the camera's reliability
+        client.ask(camera, SMALL)
+        before = client.diagnostics(NODE)[2]
+        for _ in range(BURST):
+            client.publish(camera, SMALL)
+        client.ask(camera, SMALL)
+        after = client.diagnostics(NODE)[2]
+        counted = sum(int(after[name]) - int(before[name]) for name in (
+            'received', 'lost_in_transport', 'skipped_in_transport'))
+        assert counted == BURST + 1
+        client.remove(camera)
+
+
+def test_what_became_too_old_on_the_way_is_not_published(client, checkpoint_name):
+    """An answer that is older than ``max_age_ms`` when it is ready is counted as stale."""
+    with slow_node(client, checkpoint_name, 'max_age_ms:=400.0') as camera:
         _, text, values = client.diagnostics(NODE)
         assert int(values['stale']) >= 1 and values['processed'] == '0'
         assert 'when its answer was ready' in text and 'max_age_ms 1000.0' in text
-        assert float(values['end_to_end_p50_ms']) > 110.0
+        assert float(values['end_to_end_p50_ms']) > 400.0
         assert not any(client.received[name] for name in STAMPED)
         assert client.set_parameters(NODE, max_age_ms=5000.0) == ['']
-        client.ask(camera, picture)
-        client.remove(camera)
+        client.ask(camera, SMALL)
 
 
 def test_a_machine_slower_than_its_budget_answers_late_and_says_so(client, checkpoint_name):
     """With no ``max_age_ms`` of the user's the node warns rather than fall silent."""
-    arguments = ['--ros-args', '-r', f'__node:={NODE}', '-p', f'checkpoint:={checkpoint_name}',
-                 '-p', 'latency_budget_ms:=110.0']
-    odd_node = str(Path(__file__).with_name('odd_node.py'))
-    with Process([sys.executable, odd_node, 'slow', *arguments]) as process:
-        process.wait_for_output('listening')
-        client.listen(NODE)
-        camera = client.camera()
-        picture = np.zeros((48, 64, 3), np.uint8)
-        for _ in range(5):
-            client.publish(camera, picture)
-            client.spin(0.3)
+    with slow_node(client, checkpoint_name, 'latency_budget_ms:=400.0'):
         client.wait_until(lambda: len(client.received['classification_scores']) == 5)
         _, text, values = client.diagnostics(NODE)
         assert (values['stale'], values['processed']) == ('0', '5')
         assert 'budget' in text
-        client.remove(camera)
