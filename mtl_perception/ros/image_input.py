@@ -107,8 +107,10 @@ class ImageInput:
         self._gaps = SequenceGaps()
         self.mismatch = ''
         self.topic = image_topic(node, transport, name)
-        # Best effort gets images of every publisher, so the first one need not wait.
-        self.reliability = choose_reliability(reliability, 'best_effort', self._matching())
+        # What most cameras offer: those that do not are followed at their first event, and the
+        # others' first frames are not lost to a change of subscription.
+        self.reliability = choose_reliability(reliability, 'reliable', self._matching())
+        self._changed = node.create_guard_condition(self._follow)
         self._subscription = self._subscribe()
         self._timer = node.create_timer(FOLLOW_PERIOD_S, self._follow,
                                         clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -134,6 +136,7 @@ class ImageInput:
     def destroy(self) -> None:
         """Stop listening."""
         self._node.destroy_timer(self._timer)
+        self._node.destroy_guard_condition(self._changed)
         self._node.destroy_subscription(self._subscription)
 
     def _listener(self) -> Listener:
@@ -149,9 +152,9 @@ class ImageInput:
             else self._receive
         arguments = (MESSAGE_CLASSES[self._transport], self.topic, receive, qos)
         callbacks = SubscriptionEventCallbacks(
-            incompatible_qos=lambda _: self._inspect(), message_lost=self._count_lost)
+            incompatible_qos=lambda _: self._changed.trigger(), message_lost=self._count_lost)
         if hasattr(callbacks, 'incompatible_type'):  # not in Humble
-            callbacks.incompatible_type = lambda _: self._inspect()
+            callbacks.incompatible_type = lambda _: self._changed.trigger()
         try:
             return self._node.create_subscription(*arguments, event_callbacks=callbacks)
         except UnsupportedEventTypeError:  # the graph still shows what does not match
