@@ -14,9 +14,13 @@
 """One network, three answers: detections, a segmentation mask and an image class."""
 
 import os
+import sys
 
 # ONNX Runtime would leave a device id and a queue of events in the home folder; it looks at this
 # when it is imported.
 os.environ.setdefault('ORT_DISABLE_TELEMETRY', '1')
+# OpenVINO would tell its makers that it was imported and leave an id in the home folder; without
+# this package it says nothing.
+sys.modules.setdefault('openvino_telemetry', None)
 
 __version__ = '0.1.0'

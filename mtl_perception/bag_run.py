@@ -127,7 +127,7 @@ def bag_identity(source: Path, options: BagOptions) -> str:
     checkpoint = load_checkpoint(options.checkpoint)
     engine = build_engine(checkpoint, options.engine)
     return digest(_identity(source, options, checkpoint,
-                            f'{engine.engine_name} {engine.device_name}'))
+                            f'{engine.engine_name} {engine.device_name} {engine.provider}'))
 
 
 def _look(path: Path, options: BagOptions) -> Tuple[List[str], Survey, List[str]]:
@@ -222,7 +222,7 @@ def predict_bag(source: Path, output: Path, options: BagOptions = BagOptions(),
     engine = build_engine(checkpoint, options.engine)
     with open_staging(output) as staging:
         identity = _identity(source, options, checkpoint,
-                             f'{engine.engine_name} {engine.device_name}')
+                             f'{engine.engine_name} {engine.device_name} {engine.provider}')
         plan, changed = staging.load(identity)
         finished = staging.resume() if plan else 0
         resumed = staging.count().frames if plan else 0

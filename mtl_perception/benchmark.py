@@ -27,6 +27,7 @@ from mtl_perception.engine import Engine
 from mtl_perception.frame import Frame
 from mtl_perception.image_codec import decode
 from mtl_perception.messages import OUTPUT_TYPES
+from mtl_perception.preprocess import input_shape
 import numpy as np
 
 WARM_UP_FRAMES = 10
@@ -74,13 +75,19 @@ def camera_messages(frames: Sequence[Frame], transport: str) -> List[Any]:
 
 
 def _conditions(engine: Engine, frames: Sequence[Frame], transport: str) -> Dict[str, Any]:
-    sizes = sorted({f'{frame.width}x{frame.height}' for frame in frames})
+    size = engine.card.input
+    shapes = {(frame.height, frame.width): input_shape(size.height, size.width, frame.height,
+                                                       frame.width) for frame in frames}
+    inputs = {f'{source[1]}x{source[0]}': f'{shape[1]}x{shape[0]}'
+              for source, shape in sorted(shapes.items())}
     return {
         'checkpoint': engine.card.name,
         'engine': engine.engine_name,
         'device': engine.device_name,
-        'network_input': f'{engine.card.input.width}x{engine.card.input.height}',
-        'picture_sizes': sizes,
+        'provider': engine.provider,
+        'precision': engine.precision,
+        'picture_sizes': list(inputs),
+        'network_input': inputs,
         'transport': transport,
         'messages': 'built and serialised by rosbags',
         'opencv_threads': cv2.getNumThreads(),
@@ -99,7 +106,7 @@ def _cpu_name() -> str:
 
 
 def run_benchmark(engine: Engine, frames: Sequence[Frame], count: int, transport: str = 'raw',
-                  settings: InferenceSettings = InferenceSettings(),
+                  settings: InferenceSettings = InferenceSettings(), rate_hz: float = 0.0,
                   on_frame: Callable[[], None] = lambda: None) -> Benchmark:
     """
     Time the path of the node from a message's bytes to the answers' bytes, without DDS.
@@ -107,13 +114,19 @@ def run_benchmark(engine: Engine, frames: Sequence[Frame], count: int, transport
     :param frames: pictures, taken in turn
     :param count: frames that are timed; a few more before them warm up
     :param transport: how the pictures come, ``raw`` or ``compressed``
+    :param rate_hz: of the frames, 0 for one right after the other. A camera leaves pauses, and
+        after one the processor's caches are cold and its threads asleep.
     :param on_frame: called after each
     """
     conditions = _conditions(engine, frames, transport)
     messages = camera_messages(frames, transport)
     builder, types = bag_message_builder(engine.card), bag_types()
     seconds: Dict[str, List[float]] = {stage: [] for stage in (*STAGES, END_TO_END)}
+    begin = time.perf_counter()
     for index in range(-WARM_UP_FRAMES, count):
+        if rate_hz:
+            due = begin + (WARM_UP_FRAMES + index) / rate_hz
+            time.sleep(max(0.0, due - time.perf_counter()))
         message = messages[index % len(messages)]
         start = time.perf_counter()
         frame = Frame(decode(message), 0, message.header.frame_id)

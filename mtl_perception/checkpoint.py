@@ -21,13 +21,14 @@ from pathlib import Path
 import shutil
 import stat
 import tempfile
-from typing import Dict, List, Union
+from typing import Dict, List, Optional, Union
 
 from mtl_perception.card import Card, card_from_json, card_to_json, FileDigest
 from mtl_perception.errors import CheckpointError
 
 CARD = 'card.json'
 ONNX = 'model.onnx'
+INT8_ONNX = 'model.int8.onnx'
 SAFETENSORS = 'model.safetensors'
 MAX_CARD_BYTES = 1 << 20
 MAX_MODEL_BYTES = 512 << 20
@@ -129,6 +130,15 @@ def verified_bytes(checkpoint: Checkpoint, file_name: str) -> bytes:
     return content
 
 
+def verified_int8(checkpoint: Checkpoint) -> Optional[bytes]:
+    """
+    Return the bytes of the quantised graph, None if the weights have none.
+
+    :raises CheckpointError: if they should have one and it is missing or altered
+    """
+    return verified_bytes(checkpoint, INT8_ONNX) if INT8_ONNX in checkpoint.card.files else None
+
+
 def load_checkpoint(name_or_path: Union[str, Path]) -> Checkpoint:
     """
     Return the checkpoint of a name in ``weights/`` or of a folder; its card is parsed, checked.
@@ -154,12 +164,14 @@ def load_checkpoint(name_or_path: Union[str, Path]) -> Checkpoint:
     return Checkpoint(folder, card)
 
 
-def save_checkpoint(folder: Path, card: Card, onnx: bytes, safetensors: bytes) -> Checkpoint:
+def save_checkpoint(folder: Path, card: Card, onnx: bytes, safetensors: bytes,
+                    int8_onnx: Optional[bytes] = None) -> Checkpoint:
     """
     Write a weights folder whole or not at all, and return it.
 
     :param folder: where to; a folder of that name that holds a card is replaced
     :param card: without digests, they are filled in here
+    :param int8_onnx: the same network quantised, if it was
     :raises CheckpointError: if ``folder`` exists and is no weights folder, or cannot be written
     """
     folder = Path(folder)
@@ -168,6 +180,8 @@ def save_checkpoint(folder: Path, card: Card, onnx: bytes, safetensors: bytes) -
             f'{folder}: expected a weights folder or a new name, got something else; '
             'nothing was written')
     contents: Dict[str, bytes] = {ONNX: onnx, SAFETENSORS: safetensors}
+    if int8_onnx is not None:
+        contents[INT8_ONNX] = int8_onnx
     card = replace(card, files={
         name: FileDigest(hashlib.sha256(content).hexdigest(), len(content))
         for name, content in contents.items()})

@@ -20,6 +20,7 @@ import re
 from mtl_perception.errors import ConfigError
 
 ENGINES = ('auto', 'onnx', 'torch')
+PRECISIONS = ('auto', 'float32', 'bfloat16', 'int8')
 
 
 def _require(condition: bool, name: str, expected: str, value) -> None:
@@ -70,8 +71,11 @@ class EngineConfig:
     :param engine: ``auto``, ``onnx`` or ``torch``
     :param device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``
     :param num_threads: CPU threads, 0 for all
-    :param require_device: fail where the engine or device cannot be had, rather than warn and
-        take the next best
+    :param require_device: fail where the engine, device or precision cannot be had, rather than
+        warn and take the next best
+    :param precision: of the network's arithmetic: ``float32``, ``bfloat16``, ``int8``, or ``auto``
+        for the fastest that this machine has instructions for; two processes on one machine
+        choose alike
     :raises ConfigError: if a value is none of these
     """
 
@@ -79,6 +83,7 @@ class EngineConfig:
     device: str = 'auto'
     num_threads: int = 0
     require_device: bool = False
+    precision: str = 'auto'
 
     def __post_init__(self):
         """Check every range once, here."""
@@ -88,3 +93,5 @@ class EngineConfig:
                  'device', 'auto, cpu, cuda or cuda:N', self.device)
         _require(isinstance(self.num_threads, int) and 0 <= self.num_threads <= 1024,
                  'num_threads', 'a whole number from 0 to 1024', self.num_threads)
+        _require(self.precision in PRECISIONS, 'precision', 'one of ' + ', '.join(PRECISIONS),
+                 self.precision)

@@ -14,6 +14,7 @@
 """From a frame to a prediction: preprocess, run, postprocess."""
 
 from dataclasses import replace
+from functools import lru_cache, partial
 import time
 from typing import Callable, Dict, List, Optional, Tuple
 
@@ -25,8 +26,18 @@ from mtl_perception.errors import DeviceError
 from mtl_perception.frame import Frame
 from mtl_perception.postprocess import Postprocessor
 from mtl_perception.prediction import Prediction
-from mtl_perception.preprocess import input_shape, Letterbox
+from mtl_perception.preprocess import input_shape, KeptLetterbox, Letterbox
 import numpy as np
+
+# What is kept for a size is some megabytes; cameras have a few sizes, folders of pictures many.
+MAX_PICTURE_SIZES = 8
+
+
+def _stages_for(card: Card, height: int, width: int) -> Tuple[KeptLetterbox, Postprocessor]:
+    """Return what goes before and after the network for pictures of that size."""
+    shape = input_shape(card.input.height, card.input.width, height, width)
+    return (KeptLetterbox(Letterbox(*shape, card.input.pad_value), height, width),
+            Postprocessor(card.with_input(*shape)))
 
 
 class Engine:
@@ -47,7 +58,7 @@ class Engine:
         self.warnings = warnings
         self._backend = backend
         self._open_stand_in = open_stand_in
-        self._stages: Dict[Tuple[int, int], Tuple[Letterbox, Postprocessor]] = {}
+        self._stages_for = lru_cache(maxsize=MAX_PICTURE_SIZES)(partial(_stages_for, card))
 
     @property
     def engine_name(self) -> str:
@@ -59,19 +70,15 @@ class Engine:
         """Return the device in use: ``cpu`` or ``cuda:N``."""
         return self._backend.device
 
-    def _stages_for(self, frame: Frame) -> Tuple[Letterbox, Postprocessor]:
-        """Return what goes before and after the network for a picture of that size."""
-        size = self.card.input
-        shape = input_shape(size.height, size.width, frame.height, frame.width)
-        if shape not in self._stages:
-            self._stages[shape] = (Letterbox(*shape, size.pad_value),
-                                   Postprocessor(self.card.with_input(*shape)))
-        return self._stages[shape]
-
     @property
     def provider(self) -> str:
         """Return the library's own name of what runs the network."""
         return self._backend.provider
+
+    @property
+    def precision(self) -> str:
+        """Return that of the network's arithmetic: ``float32``, ``bfloat16`` or ``int8``."""
+        return self._backend.precision
 
     def infer(self, frame: Frame, settings: InferenceSettings = InferenceSettings()
               ) -> Prediction:
@@ -83,12 +90,12 @@ class Engine:
         :raises DeviceError: if the device is lost and nothing may stand in for it
         """
         start = time.perf_counter()
-        letterbox, postprocess = self._stages_for(frame)
-        image, transform = letterbox(frame.image)
+        letterbox, postprocess = self._stages_for(frame.height, frame.width)
+        image = letterbox(frame.image)
         preprocessed = time.perf_counter()
         tensor = self._run(image[None])[0]
         inferred = time.perf_counter()
-        heads = postprocess(tensor, transform, settings)
+        heads = postprocess(tensor, letterbox.transform, settings)
         end = time.perf_counter()
         return Prediction(
             heads.detections, heads.mask, heads.class_probabilities,
@@ -106,36 +113,41 @@ class Engine:
             return self._backend.run(images)
 
 
-def _candidates(config: EngineConfig) -> List[Tuple[str, str]]:
-    """Return (engine, device) pairs, best first, that satisfy the wish or stand in for it."""
+def _candidates(config: EngineConfig) -> List[Tuple[str, str, str]]:
+    """Return (engine, device, precision), best first, that satisfy the wish or stand in for it."""
     engines = ['onnx', 'torch'] if config.engine == 'auto' else [config.engine]
     wanted = {'auto': ['cuda:0', 'cpu'], 'cuda': ['cuda:0']}.get(config.device, [config.device])
-    exact = [(engine, device) for device in wanted for engine in engines]
+    exact = [(engine, device, config.precision) for device in wanted for engine in engines]
     if config.require_device:
         return exact
-    stand_ins = [(engine, device) for device in dict.fromkeys([*wanted, 'cpu'])
+    stand_ins = [(engine, device, precision)
+                 for precision in dict.fromkeys([config.precision, 'auto'])
+                 for device in dict.fromkeys([*wanted, 'cpu'])
                  for engine in dict.fromkeys([*engines, 'onnx', 'torch'])]
     return list(dict.fromkeys(exact + stand_ins))
 
 
 def _open_best(checkpoint: Checkpoint, config: EngineConfig) -> Tuple[Backend, Tuple[str, ...]]:
     """Return the best back end that ``config`` allows, and what could not be had."""
-    refusals = []
-    for name, device in _candidates(config):
+    refusals: Dict[Tuple[str, str, str], str] = {}
+    asked = f'engine {config.engine} on device {config.device}' + (
+        '' if config.precision == 'auto' else f' in {config.precision}')
+    for name, device, precision in _candidates(config):
         try:
-            backend = open_backend(name, checkpoint, device, config.num_threads)
+            backend = open_backend(name, checkpoint, device, config.num_threads, precision)
         except DeviceError as error:
-            refusals.append(str(error))
+            refusals[name, device, precision] = str(error)
             continue
-        asked = config.engine in ('auto', name) and (
+        is_asked = config.engine in ('auto', name) and precision == config.precision and (
             config.device == 'auto' or device == config.device
             or (config.device == 'cuda' and device == 'cuda:0'))
-        warnings = () if asked else tuple(
-            f'engine {config.engine} on device {config.device} cannot be had, '
-            f'running {name} on {device}: {reason}' for reason in refusals[:1])
-        return backend, warnings
-    raise DeviceError(f'engine {config.engine} on device {config.device} cannot be had: '
-                      + '; '.join(dict.fromkeys(refusals)))
+        if is_asked or not refusals:
+            return backend, ()
+        # Why not on that device; else why not on the one that was wanted first.
+        reason = refusals.get((name, device, config.precision), next(iter(refusals.values())))
+        return backend, (f'{asked} cannot be had, running {name} on {device} '
+                         f'({backend.provider}): {reason}',)
+    raise DeviceError(f'{asked} cannot be had: ' + '; '.join(dict.fromkeys(refusals.values())))
 
 
 def build_engine(checkpoint: Checkpoint, config: EngineConfig = EngineConfig()) -> Engine:

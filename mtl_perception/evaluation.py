@@ -20,7 +20,7 @@ import zlib
 
 from mtl_perception.card import Card
 from mtl_perception.checkpoint import (
-    Checkpoint, ONNX, SAFETENSORS, save_checkpoint, verified_bytes)
+    Checkpoint, ONNX, SAFETENSORS, save_checkpoint, verified_bytes, verified_int8)
 from mtl_perception.config import InferenceSettings
 from mtl_perception.corruptions import CORRUPTIONS
 from mtl_perception.data.sample import Sample
@@ -323,16 +323,21 @@ def robustness_to_json(robustness: Robustness) -> Dict[str, Any]:
     }
 
 
-def write_metrics(checkpoint: Checkpoint, split: str, document: Mapping[str, Any]) -> None:
+def write_metrics(checkpoint: Checkpoint, split: str, precision: str,
+                  document: Mapping[str, Any]) -> None:
     """
     Write the figures of a split into the weights' card; the model files stay what they are.
 
+    They go under the split's name, or such as ``test@int8`` if they are not float32's.
+
     :param checkpoint: whose folder is rewritten
     :param split: that was scored; figures already there under this name are replaced
+    :param precision: of the network's arithmetic
     :param document: from :func:`metrics_to_json`
     :raises CheckpointError: if the files are altered, or the folder cannot be written
     """
+    name = split if precision == 'float32' else f'{split}@{precision}'
     card = replace(checkpoint.card,
-                   metrics={**checkpoint.card.metrics, split: dict(document)})
+                   metrics={**checkpoint.card.metrics, name: dict(document)})
     save_checkpoint(checkpoint.folder, card, verified_bytes(checkpoint, ONNX),
-                    verified_bytes(checkpoint, SAFETENSORS))
+                    verified_bytes(checkpoint, SAFETENSORS), verified_int8(checkpoint))

@@ -239,8 +239,9 @@ def _how(subject: Subject, metrics: Metrics) -> List[str]:
     return [
         f'# {card.name} on {subject.split}', '',
         f'{metrics.frames} frames of {metrics.scenes} scenes of `{subject.root}`, through the '
-        f'engine: {subject.engine.engine_name} on {subject.engine.device_name}. Boxes count from '
-        f'a score of {SETTINGS.score_threshold}.', '',
+        f'engine: {subject.engine.engine_name} on {subject.engine.device_name} '
+        f'({subject.engine.precision}). Boxes count from a score of {SETTINGS.score_threshold}.',
+        '',
         '```', subject.command, '```', '',
         f'Weights `{subject.checkpoint.folder}`:', '',
         markdown_table([('file', 'sha256'),

@@ -15,11 +15,13 @@
 
 import io
 from pathlib import Path
+from typing import Optional
 import warnings
 
 from mtl_perception.backends.torch_backend import load_network
 from mtl_perception.card import Card
-from mtl_perception.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from mtl_perception.checkpoint import (
+    Checkpoint, load_checkpoint, save_checkpoint, verified_int8)
 from mtl_perception.errors import ExportError
 from mtl_perception.network.deploy import DeployNetwork
 from mtl_perception.preprocess import input_shape
@@ -107,13 +109,15 @@ def largest_difference(network: nn.Module, card: Card, content: bytes) -> float:
     return worst
 
 
-def export(network: nn.Module, card: Card, folder: Path) -> Checkpoint:
+def export(network: nn.Module, card: Card, folder: Path, int8_onnx: Optional[bytes] = None
+           ) -> Checkpoint:
     """
     Write ``network`` as a weights folder.
 
     :param network: of the card, on the CPU
     :param card: without digests
     :param folder: where to; weights there are replaced
+    :param int8_onnx: the same network quantised, to be kept
     :raises ExportError: if the ONNX graph computes something else; nothing is written then
     :raises CheckpointError: if the folder cannot be written
     """
@@ -124,12 +128,12 @@ def export(network: nn.Module, card: Card, folder: Path) -> Checkpoint:
         raise ExportError(f'expected ONNX and torch to agree within {TOLERANCE}, got a largest '
                           f'difference of {difference:.3g}; nothing was written')
     state = {name: value.contiguous() for name, value in network.state_dict().items()}
-    return save_checkpoint(folder, card, content, save(state))
+    return save_checkpoint(folder, card, content, save(state), int8_onnx)
 
 
 def export_weights(source: str, folder: Path) -> Checkpoint:
     """
-    Export a weights folder's parameters anew.
+    Export a weights folder's parameters anew; its int8 graph, if it has one, is kept.
 
     :param source: name or path of a weights folder
     :param folder: where to
@@ -137,4 +141,4 @@ def export_weights(source: str, folder: Path) -> Checkpoint:
     :raises ExportError: if the ONNX graph computes something else
     """
     checkpoint = load_checkpoint(source)
-    return export(load_network(checkpoint), checkpoint.card, folder)
+    return export(load_network(checkpoint), checkpoint.card, folder, verified_int8(checkpoint))

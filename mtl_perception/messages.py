@@ -20,8 +20,9 @@ live node would have published.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator, Mapping, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from mtl_perception.card import Card
 from mtl_perception.errors import ConfigError
@@ -94,27 +95,47 @@ class MessageBuilder:
     def _class_id(self, index: int, name: str) -> str:
         return name if self.class_id_format == 'name' else str(index)
 
-    def detections(self, header, detections: Detections):
-        """Return a ``Detection2DArray`` of boxes in source pixels, best score first."""
-        types, names = self.types, self.card.classes.detection
-        no_pose = types.PoseWithCovariance(
+    @cached_property
+    def _box_class_ids(self) -> List[str]:
+        return [self._class_id(index, name)
+                for index, name in enumerate(self.card.classes.detection, 1)]
+
+    @cached_property
+    def _no_pose(self):
+        types = self.types
+        return types.PoseWithCovariance(
             pose=types.Pose(position=types.Point(x=0.0, y=0.0, z=0.0),
                             orientation=types.Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)),
             covariance=np.zeros(36))
-        items = []
-        for (left, top, right, bottom), score, class_id in zip(
-                detections.boxes.tolist(), detections.scores.tolist(),
+
+    def blank_detection(self, header):
+        """Return a ``Detection2D`` for ``fill_detections``."""
+        types = self.types
+        hypothesis = types.ObjectHypothesis(class_id='', score=0.0)
+        centre = types.Pose2D(position=types.Point2D(x=0.0, y=0.0), theta=0.0)
+        return types.Detection2D(
+            header=header, id='',
+            results=[types.ObjectHypothesisWithPose(hypothesis=hypothesis, pose=self._no_pose)],
+            bbox=types.BoundingBox2D(center=centre, size_x=0.0, size_y=0.0))
+
+    def fill_detections(self, header, items: list, detections: Detections):
+        """Return a ``Detection2DArray`` of blank or used ``items``, one for each detection."""
+        names = self._box_class_ids
+        for item, (left, top, right, bottom), score, class_id in zip(
+                items, detections.boxes.tolist(), detections.scores.tolist(),
                 detections.class_ids.tolist()):
-            hypothesis = types.ObjectHypothesis(
-                class_id=self._class_id(class_id, names[class_id - 1]), score=score)
-            centre = types.Point2D(x=(left + right) / 2, y=(top + bottom) / 2)
-            items.append(types.Detection2D(
-                header=header,
-                results=[types.ObjectHypothesisWithPose(hypothesis=hypothesis, pose=no_pose)],
-                bbox=types.BoundingBox2D(center=types.Pose2D(position=centre, theta=0.0),
-                                         size_x=right - left, size_y=bottom - top),
-                id=''))
-        return types.Detection2DArray(header=header, detections=items)
+            item.header = header
+            hypothesis, box = item.results[0].hypothesis, item.bbox
+            hypothesis.class_id, hypothesis.score = names[class_id - 1], score
+            box.size_x, box.size_y = right - left, bottom - top
+            centre = box.center.position
+            centre.x, centre.y = (left + right) / 2, (top + bottom) / 2
+        return self.types.Detection2DArray(header=header, detections=items)
+
+    def detections(self, header, detections: Detections):
+        """Return a ``Detection2DArray`` of boxes in source pixels, best score first."""
+        items = [self.blank_detection(header) for _ in range(len(detections))]
+        return self.fill_detections(header, items, detections)
 
     def image(self, header, picture: np.ndarray, encoding: str):
         """

@@ -14,8 +14,9 @@
 """
 What an ONNX file may hold, read from its bytes without the onnx package.
 
-ONNX Runtime refuses malformed graphs by itself, but runs a loop without an end for ever, even
-while it loads. A network's graph has no loops or branches, so none is let through.
+ONNX Runtime and OpenVINO refuse malformed graphs by themselves, but run a loop without an end for
+ever, even while they load, and OpenVINO opens any file that a tensor names. A network's graph has
+no loops or branches and holds its tensors itself, so nothing else is let through.
 """
 
 from typing import Iterator, Tuple
@@ -24,9 +25,11 @@ from mtl_perception.errors import CheckpointError
 
 # Field numbers of onnx.proto, which never change.
 MODEL_GRAPH, MODEL_FUNCTIONS = 7, 25
-GRAPH_NODE = 1
+GRAPH_NODE, GRAPH_TENSOR, GRAPH_SPARSE_TENSOR = 1, 5, 15
 NODE_OP_TYPE, NODE_ATTRIBUTE = 4, 5
-ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS = 6, 11
+ATTRIBUTE_TENSOR, ATTRIBUTE_GRAPH, ATTRIBUTE_TENSORS, ATTRIBUTE_GRAPHS = 5, 6, 10, 11
+ATTRIBUTE_SPARSE_TENSOR, ATTRIBUTE_SPARSE_TENSORS = 22, 23
+TENSOR_EXTERNAL_DATA = 13
 VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5
 
 
@@ -72,24 +75,43 @@ def _nested(data: memoryview, *numbers: int) -> Iterator[memoryview]:
                 yield from _nested(content, *numbers[1:])
 
 
+def _has(data: memoryview, *numbers: int) -> bool:
+    """Tell whether there is a field at a path of field numbers."""
+    return any(True for _ in _nested(data, *numbers))
+
+
 def check_straight(content: bytes) -> None:
     """
-    Hold an ONNX file to one graph without loops, branches or functions.
+    Hold an ONNX file to one graph without loops, branches or functions, and to itself.
 
     :param content: of the file
-    :raises CheckpointError: if it is no ONNX file or has any of these
+    :raises CheckpointError: if it is no ONNX file, has any of these, or names other files
     """
     try:
         model = memoryview(content)
-        if any(True for _ in _nested(model, MODEL_FUNCTIONS)):
+        if _has(model, MODEL_FUNCTIONS):
             raise CheckpointError('expected a graph without functions, got some')
-        for node in _nested(model, MODEL_GRAPH, GRAPH_NODE):
-            for attribute in (ATTRIBUTE_GRAPH, ATTRIBUTE_GRAPHS):
-                if any(True for _ in _nested(node, NODE_ATTRIBUTE, attribute)):
-                    kinds = [bytes(name).decode('ascii', 'replace')[:40]
-                             for name in _nested(node, NODE_OP_TYPE)]
-                    raise CheckpointError('expected a graph without loops and branches, got '
-                                          f'{", ".join(kinds)!r}')
+        for graph in _nested(model, MODEL_GRAPH):
+            _check_graph(graph)
     except IndexError as error:
         raise CheckpointError(
             f'expected an ONNX file, got {len(content)} bytes that are none ({error})') from None
+
+
+def _check_graph(graph: memoryview) -> None:
+    others = _has(graph, GRAPH_TENSOR, TENSOR_EXTERNAL_DATA) or _has(graph, GRAPH_SPARSE_TENSOR)
+    for node in _nested(graph, GRAPH_NODE):
+        if any(_has(node, NODE_ATTRIBUTE, number) for number in (ATTRIBUTE_GRAPH,
+                                                                 ATTRIBUTE_GRAPHS)):
+            kinds = [bytes(name).decode('ascii', 'replace')[:40]
+                     for name in _nested(node, NODE_OP_TYPE)]
+            raise CheckpointError('expected a graph without loops and branches, got '
+                                  f'{", ".join(kinds)!r}')
+        others = others or any(
+            _has(node, NODE_ATTRIBUTE, number, TENSOR_EXTERNAL_DATA)
+            for number in (ATTRIBUTE_TENSOR, ATTRIBUTE_TENSORS)) or any(
+            _has(node, NODE_ATTRIBUTE, number)
+            for number in (ATTRIBUTE_SPARSE_TENSOR, ATTRIBUTE_SPARSE_TENSORS))
+    if others:
+        raise CheckpointError('expected plain tensors in the file itself, got sparse ones or ones '
+                              'in other files')

@@ -121,14 +121,43 @@ class Letterbox:
         :param image: uint8 ``[H, W, 3]``, BGR
         :return: uint8 ``[height, width, 3]``, RGB, contiguous; and the transform
         """
-        transform = self.transform_for(*image.shape[:2])
-        size = (transform.content_width, transform.content_height)
+        kept = KeptLetterbox(self, *image.shape[:2])
+        return kept(image), kept.transform
+
+
+class KeptLetterbox:
+    """
+    A letterbox for pictures of one size that writes each result over the one before.
+
+    The memory of a result is taken and its border drawn once.
+
+    :param letterbox: what it does
+    :param source_height: rows of the pictures
+    :param source_width: columns of the pictures
+    """
+
+    def __init__(self, letterbox: Letterbox, source_height: int, source_width: int):
+        """Take the memory."""
+        self.transform = transform = letterbox.transform_for(source_height, source_width)
+        height, width = transform.content_height, transform.content_width
+        self._result = np.full((letterbox.height, letterbox.width, 3), letterbox.pad_value,
+                               np.uint8)
+        self._content = self._result[:height, :width]
+        self._scaled = None if (height, width) == (source_height, source_width) else \
+            np.empty((height, width, 3), np.uint8)
         # Averaging keeps small objects that a bilinear sample every second pixel would miss.
-        shrinks = image.shape[1] >= 2 * size[0] or image.shape[0] >= 2 * size[1]
-        content = image if image.shape[1::-1] == size else cv2.resize(
-            image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        result = np.empty((self.height, self.width, 3), np.uint8)
-        cv2.cvtColor(content, cv2.COLOR_BGR2RGB, dst=result[:size[1], :size[0]])
-        result[size[1]:] = self.pad_value
-        result[:size[1], size[0]:] = self.pad_value
-        return result, transform
+        shrinks = source_width >= 2 * width or source_height >= 2 * height
+        self._interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """
+        Return the network's picture, which is this one until the next call.
+
+        :param image: uint8 ``[source_height, source_width, 3]``, BGR
+        :return: uint8 ``[height, width, 3]``, RGB, contiguous
+        """
+        if self._scaled is not None:
+            image = cv2.resize(image, self._scaled.shape[1::-1], dst=self._scaled,
+                               interpolation=self._interpolation)
+        cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=self._content)
+        return self._result

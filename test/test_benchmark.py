@@ -35,7 +35,7 @@ def weights(tmp_path_factory):
 class SlowBackend:
     """A network that takes a known time."""
 
-    name, device = 'slow', 'cpu'
+    name, device, provider, precision = 'slow', 'cpu', 'sleep', 'float32'
 
     def __init__(self, shape, seconds):
         self._answer = np.zeros(shape, np.float32)

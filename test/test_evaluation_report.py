@@ -64,7 +64,7 @@ def truth_of(sample):
 class Knowing:
     """An engine that knows the labels by heart, but never sees a frame's first box."""
 
-    engine_name, device_name = 'memory', 'cpu'
+    engine_name, device_name, precision = 'memory', 'cpu', 'float32'
 
     def __init__(self, samples):
         self._answers = {sample.image.tobytes(): truth_of(sample) for sample in samples}

@@ -63,7 +63,7 @@ def test_both_engines_give_one_prediction(name, tmp_path):
     settings = InferenceSettings(score_threshold=0.0, max_detections=5)
     first, second = (
         build_engine(load_checkpoint(tmp_path / name),
-                     EngineConfig(engine, 'cpu', 1, True)).infer(frame, settings)
+                     EngineConfig(engine, 'cpu', 1, True, 'float32')).infer(frame, settings)
         for engine in ('onnx', 'torch'))
     np.testing.assert_allclose(first.detections.boxes, second.detections.boxes, atol=0.01)
     np.testing.assert_allclose(first.class_probabilities, second.class_probabilities, atol=1e-4)

@@ -24,7 +24,7 @@ from hypothesis import given, settings, strategies as st
 from mtl_perception.card import Architecture, Card, card_to_json, ClassNames, ImageInput
 from mtl_perception.checkpoint import CARD, load_checkpoint, ONNX, save_checkpoint
 from mtl_perception.config import EngineConfig
-from mtl_perception.engine import build_engine
+from mtl_perception.engine import build_engine, Engine
 from mtl_perception.errors import CheckpointError
 from mtl_perception.frame import Frame
 from mtl_perception.onnx_graph import check_straight
@@ -47,20 +47,32 @@ def good(folder):
     return (folder / ONNX).read_bytes()
 
 
-def use(folder, engine='onnx'):
-    """Load weights as the node does, look at one picture; return what was refused, or ''."""
+def use(folder, engine='onnx', library=None):
+    """
+    Load weights as the node does, look at one picture; return what was refused, or ''.
+
+    :param library: module of backends/ that must do it
+    """
     try:
+        checkpoint = load_checkpoint(folder)
         config = EngineConfig(engine=engine, device='cpu', num_threads=1, require_device=True)
-        build_engine(load_checkpoint(folder), config).infer(BLANK)
+        engine = build_engine(checkpoint, config) if library is None else Engine(
+            checkpoint.card, _module(library).open_network(checkpoint, 'cpu', 1, 'float32'))
+        engine.infer(BLANK)
     except CheckpointError as error:
         assert '\n' not in str(error) and len(str(error)) < 1000
         return str(error)
     return ''
 
 
-def use_graph(tmp_path, graph):
+def _module(library):
+    return pytest.importorskip(f'mtl_perception.backends.{library}')
+
+
+def use_graph(tmp_path, graph, library=None):
     """Return what is refused of a graph whose card fits."""
-    return use(save_checkpoint(tmp_path / 'hostile', COLOURS, graph, b'none').folder)
+    weights = save_checkpoint(tmp_path / 'hostile', COLOURS, graph, b'none')
+    return use(weights.folder, library=library)
 
 
 def model(nodes, opset=17, **values):
@@ -157,15 +169,39 @@ HOSTILE = {
     'a pickle': lambda: b'\x80\x04\x8c\x05posix\x8c\x06system\x93\x8c\x04true\x85R.'}
 
 
+LIBRARIES = ('onnx_backend', 'openvino_backend')
+# What OpenVINO takes for a harmless graph, and answers.
+TAKEN_BY_OPENVINO = {'no groups'}
+
+
+@pytest.mark.parametrize('library', LIBRARIES)
 @pytest.mark.parametrize('name', HOSTILE)
-def test_a_hostile_graph_is_refused(name, tmp_path):
-    """By the runtime or by us, but never with a traceback, and at once."""
-    assert ONNX in use_graph(tmp_path, HOSTILE[name]())
+def test_a_hostile_graph_is_refused(name, library, tmp_path):
+    """By the library or by us, but never with a traceback, and at once."""
+    refused = use_graph(tmp_path, HOSTILE[name](), library)
+    assert ONNX in refused or (library == 'openvino_backend' and name in TAKEN_BY_OPENVINO)
 
 
-def test_the_tests_graphs_are_no_straw_men(tmp_path):
+@pytest.mark.parametrize('library', LIBRARIES)
+def test_the_tests_graphs_are_no_straw_men(library, tmp_path):
     """The same builders make a graph that works."""
-    assert use_graph(tmp_path, convolution()) == ''
+    assert use_graph(tmp_path, convolution(), library) == ''
+
+
+def test_no_tensor_comes_from_another_file(tmp_path, monkeypatch):
+    """One that is there, of the right length, in every place where a tensor can be named."""
+    onnx = pytest.importorskip('onnx')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data.bin').write_bytes(bytes(ZEROS.nbytes))
+    claim = tensor(ZEROS.shape, location='data.bin', length=str(ZEROS.nbytes))
+    sparse = onnx.helper.make_sparse_tensor(
+        onnx.numpy_helper.from_array(np.ones(1, np.float32), 'v'),
+        onnx.numpy_helper.from_array(np.zeros(1, np.int64), 'i'), ZEROS.shape)
+    for graph in (model(SAME, w=claim),
+                  model([('Constant', '', 'prediction', {'value': claim})]),
+                  model([('Constant', '', 'prediction', {'sparse_value': sparse})])):
+        for library in LIBRARIES:
+            assert 'expected plain tensors' in use_graph(tmp_path, graph, library)
 
 
 def test_the_walk_through_a_file_ends_at_any_byte(good):
@@ -191,12 +227,14 @@ def edited(content, changes):
     return bytes(content)
 
 
+@pytest.mark.parametrize('library', LIBRARIES)
 @settings(max_examples=300, deadline=None)
 @given(changes=edits)
-def test_altered_graphs_are_refused_or_run(good, tmp_path_factory, changes):
+def test_altered_graphs_are_refused_or_run(good, tmp_path_factory, library, changes):
     """Whoever alters the graph can fit the card's digest to it."""
     folder = tmp_path_factory.getbasetemp() / 'altered'
-    use(save_checkpoint(folder, COLOURS, edited(good, changes) or b'x', b'none').folder)
+    graph = edited(good, changes) or b'x'
+    use(save_checkpoint(folder, COLOURS, graph, b'none').folder, library=library)
 
 
 @settings(max_examples=300, deadline=None)

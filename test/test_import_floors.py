@@ -30,13 +30,13 @@ MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).replace('.__in
 FLOORS = (
     'errors frame prediction config card recipe household.classes',
     'image_codec preprocess postprocess messages overlay network losses assignment metrics plots '
-    'distillation distributed corruptions run_folder worker_process markdown output_names '
-    'bag_records mcap_walk onnx_graph',
+    'distillation distributed corruptions run_folder worker_process helper_process markdown '
+    'output_names bag_records mcap_walk onnx_graph',
     'checkpoint backends data augment bags bag_recovery bag_survey prediction_folder '
     'initial_weights',
     'engine training run_report training_speed evaluation evaluation_report export benchmark '
     'bag_prediction bag_staging bag_workers bag_run bag_fleet bag_speed bag_pictures household '
-    'comparison peers race',
+    'comparison peers race quantisation precision_speed',
     'cli ros',
 )
 SIBLINGS = {
@@ -59,8 +59,9 @@ SIBLINGS = {
 }
 ROS = ('rclpy', 'ament_index_python', 'launch', 'launch_ros', 'cv_bridge')
 CODEC_MAY_TRY = {'ament_index_python', 'cv_bridge'}
-TORCHLESS = ('engine', 'backends.onnx_backend', 'cli.predict', 'cli.predict_bag',
-             'cli.benchmark', 'cli.compare', 'ros.recorder', 'ros.node', 'ros.camera', 'ros.demo')
+TORCHLESS = ('engine', 'backends.onnx_provider', 'backends.onnx_backend', 'cli.predict',
+             'cli.predict_bag', 'cli.benchmark', 'cli.compare', 'ros.recorder',
+             'ros.node', 'ros.camera', 'ros.demo')
 
 
 def place(module):
@@ -127,6 +128,7 @@ def test_the_floors_below_import_without_ros():
     """All but the ROS doors imports on a machine that has no ROS."""
     pytest.importorskip('torch')
     pytest.importorskip('mujoco')
+    pytest.importorskip('openvino')
     depends = ElementTree.parse(ROOT / 'package.xml').getroot().iter('exec_depend')
     ros = [element.text for element in depends if not element.text.startswith('python3-')]
     assert {'rclpy', 'vision_msgs', 'cv_bridge'} <= set(ros)

@@ -13,6 +13,7 @@
 # limitations under the License.
 """Boxes, mask and class out of prediction tensors whose answer is known."""
 
+import cv2
 from hypothesis import given, settings, strategies
 from mtl_perception.card import Architecture, Card, ClassNames, ImageInput
 from mtl_perception.config import InferenceSettings
@@ -112,6 +113,55 @@ def test_a_mask_edge_comes_back_within_a_pixel_for_any_source_size(size, where, 
     sure = (np.abs(positions - edge) > step) & (positions > rim) & (positions < along - rim)
     if (positions > rim).any() and rim < edge < along - rim:
         np.testing.assert_array_equal(line[sure], expected[sure])
+
+
+def plain_mask(tensor, transform):
+    """Return the mask of all classes at every pixel of the network, repeated for the source's."""
+    rows, columns = -(-transform.content_height // 8), -(-transform.content_width // 8)
+    logits = tensor[LAYOUT.segmentation_channels, :1024].reshape(-1, 32, 32)[:, :rows, :columns]
+    ids = np.argmax([cv2.resize(np.ascontiguousarray(plane), None, fx=8, fy=8)
+                     for plane in logits], axis=0).astype(np.uint8)
+    return cv2.resize(ids[:transform.content_height, :transform.content_width],
+                      (transform.source_width, transform.source_height),
+                      interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+@pytest.mark.parametrize('size', [(256, 256), (480, 640), (100, 300), (7, 1), (1000, 301)])
+@pytest.mark.parametrize('roughness', [1, 8])
+def test_a_mask_is_what_the_plain_way_gives(size, roughness):
+    """Only blocks between different classes are interpolated; nobody can tell."""
+    random = np.random.default_rng(0)
+    coarse = random.normal(size=(LAYOUT.segmentation, 32 // roughness, 32 // roughness))
+    smooth = [cv2.resize(plane, (32, 32), interpolation=cv2.INTER_CUBIC) for plane in coarse]
+    tensor = silent_tensor()
+    tensor[LAYOUT.segmentation_channels, :1024] = np.reshape(smooth, (-1, 1024))
+    transform = transform_for(*size)
+    found = Postprocessor(CARD).mask(tensor, transform)
+    assert found.shape == size and found.flags.c_contiguous
+    assert (found != plain_mask(tensor, transform)).mean() < 1e-5  # rounding among equals
+
+
+def test_a_cell_without_numbers_is_background():
+    tensor = silent_tensor()
+    tensor[LAYOUT.segmentation_channels, :1024] = np.nan
+    tensor[LAYOUT.segmentation_channels, 500:600] = np.array([0, 5, 0, 0])[:, None]
+    mask = Postprocessor(CARD).mask(tensor, transform_for(256, 256))
+    assert set(np.unique(mask)) == {0, 1}
+
+
+@pytest.mark.parametrize('threshold', [0.0, 1e-15, 0.3, 0.999, 1.0])
+def test_the_threshold_on_logits_loses_no_score(threshold):
+    """What the quality alone rules out is exactly what the score rules out."""
+    tensor = silent_tensor()
+    for index, score in enumerate([0.29999, 0.3, 0.30001, 0.9989, 0.9991, 1 - 1e-7]):
+        put_box(tensor, (40 * index, 10, 40 * index + 30, 40), 1, score)
+        tensor[5, np.argmax(tensor[4])] = 60.0  # the class is sure
+    found = Postprocessor(CARD).detections(
+        tensor, transform_for(256, 256), InferenceSettings(score_threshold=threshold))
+    quality = 1 / (1 + np.exp(-tensor[4]))
+    score = np.sqrt(quality / (1 + np.exp(-tensor[5:8].max(axis=0))))
+    expected = np.sort(score[score >= threshold])[::-1][:len(found)]
+    np.testing.assert_allclose(found.scores, expected, rtol=1e-6)
 
 
 def test_of_overlapping_boxes_of_a_class_the_best_stays():

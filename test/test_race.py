@@ -80,11 +80,14 @@ def test_ratios_are_of_medians():
 
 
 def test_the_command_puts_peers_beside_the_shipped_weights(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr('mtl_perception.cli.benchmark.PEER_ROUNDS', 2)
+    monkeypatch.setattr('mtl_perception.cli.benchmark.PEER_TURNS', 1)
     report = tmp_path / 'bench.json'
-    assert main(['--frames', '3', '--threads', '1', '--no-dds', '--json', str(report)]) == 0
+    assert main(['--frames', '20', '--threads', '1', '--no-dds', '--precision', 'float32',
+                 '--json', str(report)]) == 0
     found = json.loads(report.read_text())
     assert set(found['peers_milliseconds']) == {OURS, REPORT, THREE_TORCH, THREE_ONNX}
     assert all(found['ratios'][name] > 1 for name in found['ratios'] if name.startswith('vs_'))
-    assert found['ratios']['over_floor'] > 1
+    alone_ms = found['milliseconds']['end to end']['p50']
+    assert found['peers_milliseconds'][OURS]['p50'] < 3 * alone_ms, 'peers slow it'
+    assert 0.3 < found['ratios']['over_floor'] < 30
     assert THREE_ONNX in capsys.readouterr().out

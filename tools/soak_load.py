@@ -20,7 +20,7 @@ import signal
 import time
 from typing import Dict, List
 
-from mtl_perception.ros.helper_process import HelperProcess
+from mtl_perception.helper_process import HelperProcess
 from mtl_perception.ros.load_camera import serve_camera, TOPIC
 from rcl_interfaces.srv import GetParameters, SetParameters
 import rclpy

@@ -22,7 +22,7 @@ from mtl_perception.errors import DeviceError
 import numpy as np
 
 BACKENDS = {
-    'onnx': 'mtl_perception.backends.onnx_backend',
+    'onnx': 'mtl_perception.backends.onnx_provider',
     'torch': 'mtl_perception.backends.torch_backend',
 }
 
@@ -37,16 +37,17 @@ class Backend(Protocol):
     A network on a device.
 
     ``name`` is a key of ``BACKENDS``, ``device`` is where it really runs: ``cpu`` or ``cuda:N``,
-    ``provider`` the library's own name of that.
+    ``provider`` the library's own name of that; ``precision`` is that of its arithmetic.
     """
 
     name: str
     device: str
     provider: str
+    precision: str
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """
-        Return the prediction tensor.
+        Return the prediction tensor, valid until the next run: copy what is to be kept.
 
         :param images: uint8 ``[B, H, W, 3]``, RGB, of the card's size
         :return: float32 ``[B, C, N]``
@@ -61,23 +62,28 @@ def device_lost(backend: Backend, error: Exception) -> DeviceError:
                        'check it with nvidia-smi')
 
 
-def open_backend(name: str, checkpoint: Checkpoint, device: str, num_threads: int) -> Backend:
+def open_backend(name: str, checkpoint: Checkpoint, device: str, num_threads: int,
+                 precision: str = 'auto') -> Backend:
     """
     Return a back end with the checkpoint's network loaded.
 
     :param name: a key of ``BACKENDS``
     :param device: ``cpu`` or ``cuda:N``
     :param num_threads: CPU threads, 0 for all
-    :raises DeviceError: if its library is not installed or the device is not there
+    :param precision: ``auto``, ``float32``, ``bfloat16`` or ``int8``
+    :raises DeviceError: if its library is not installed, or the device or precision not there
     :raises CheckpointError: if the checkpoint is altered or does not fit its card
     """
     if device.startswith('cuda') and not any(os.path.exists(path) for path in NVIDIA_DEVICES):
         raise DeviceError(f'expected an NVIDIA GPU for device {device}, got none on this machine; '
                           'check the driver with nvidia-smi, or use cpu')
+    if name == 'torch' and precision not in ('auto', 'float32'):
+        raise DeviceError(f'expected precision float32 for engine torch, got {precision}; '
+                          'use engine onnx on the CPU')
     try:
         module = importlib.import_module(BACKENDS[name])
+        return module.open_network(checkpoint, device, num_threads, precision)
     except ImportError as error:
         raise DeviceError(
             f'expected an installed library for engine {name}, got: {error}; '
             + ('run `make setup-train`' if name == 'torch' else 'run `make setup`')) from None
-    return module.open_network(checkpoint, device, num_threads)

@@ -16,14 +16,16 @@
 import os
 
 from mtl_perception.backends import device_lost
-from mtl_perception.checkpoint import Checkpoint, ONNX, verified_bytes
-from mtl_perception.errors import CheckpointError, DeviceError
-from mtl_perception.onnx_graph import check_straight
+from mtl_perception.backends.graph_checks import (
+    graph_bytes, graph_path, not_loadable, require_signature, Signature, try_out)
+from mtl_perception.checkpoint import Checkpoint
+from mtl_perception.errors import DeviceError
 import numpy as np
 import onnxruntime
 
 # Warnings about a graph's initialisers are of no use to an operator.
 ERRORS_ONLY = 3
+ELEMENTS = {'tensor(uint8)': 'uint8', 'tensor(float)': 'float32'}
 
 
 class OnnxBackend:
@@ -31,9 +33,11 @@ class OnnxBackend:
 
     name = 'onnx'
 
-    def __init__(self, session: onnxruntime.InferenceSession, device: str):
+    def __init__(self, session: onnxruntime.InferenceSession, device: str,
+                 precision: str = 'float32'):
         """Take a session that runs on ``device``."""
         self.device = device
+        self.precision = precision
         self._session = session
         # The runtime would turn to the CPU by itself, and print that only.
         session.disable_fallback()
@@ -41,7 +45,8 @@ class OnnxBackend:
     @property
     def provider(self) -> str:
         """Return the execution provider in use, such as ``CPUExecutionProvider``."""
-        return self._session.get_providers()[0]
+        provider = self._session.get_providers()[0]
+        return provider if self.precision == 'float32' else f'{provider} {self.precision}'
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return float32 ``[B, C, N]`` for uint8 ``[B, H, W, 3]``."""
@@ -64,42 +69,25 @@ def _providers(device: str) -> list:
     return [('CUDAExecutionProvider', {'device_id': index}), 'CPUExecutionProvider']
 
 
-def _check_signature(session: onnxruntime.InferenceSession, checkpoint: Checkpoint) -> None:
-    expected = {'image': ('tensor(uint8)', [1, 'height', 'width', 3]),
-                'prediction': ('tensor(float)', [1, checkpoint.card.layout.channels, 'cells'])}
-    found = {value.name: (value.type, list(value.shape))
-             for value in [*session.get_inputs(), *session.get_outputs()]}
-    if found != expected:
-        raise CheckpointError(
-            f'{checkpoint.onnx_path}: expected {expected} from its card, got {found}; '
-            'export the weights again')
+def _signature(session: onnxruntime.InferenceSession) -> Signature:
+    return {value.name: (ELEMENTS.get(value.type, value.type),
+                         [size if isinstance(size, int) else None for size in value.shape])
+            for value in [*session.get_inputs(), *session.get_outputs()]}
 
 
-def _try_out(backend: OnnxBackend, checkpoint: Checkpoint) -> None:
-    """Look at a blank picture: what a graph declares need not be what it does."""
-    card = checkpoint.card
-    blank = np.zeros((1, card.input.height, card.input.width, 3), np.uint8)
-    expected = 1, card.layout.channels, card.cells
-    try:
-        found = backend.run(blank).shape
-    except DeviceError:
-        raise
-    except Exception as error:  # the runtime's exceptions share no base class
-        found = ' '.join(str(error).split())[:200]
-    if found != expected:
-        raise CheckpointError(f'{checkpoint.onnx_path}: expected a prediction of shape {expected} '
-                              f'from a blank picture, got {found}; export the weights again')
-
-
-def open_network(checkpoint: Checkpoint, device: str, num_threads: int) -> OnnxBackend:
+def open_network(checkpoint: Checkpoint, device: str, num_threads: int,
+                 precision: str = 'float32') -> OnnxBackend:
     """
     Return the checkpoint's graph, loaded on ``device``.
 
-    :raises DeviceError: if the device is not there
+    :param precision: ``float32``, or ``int8`` on a CPU
+    :raises DeviceError: if the device or the graph of that precision is not there
     :raises CheckpointError: if the graph is altered, malformed or does not fit the card
     """
     providers = _providers(device)
-    content = verified_bytes(checkpoint, ONNX)
+    if device != 'cpu' and precision != 'float32':
+        raise DeviceError(f'expected precision float32 on {device}, got {precision}; use cpu')
+    path, content = graph_path(checkpoint, precision), graph_bytes(checkpoint, precision)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = num_threads or len(os.sched_getaffinity(0))
@@ -107,19 +95,15 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int) -> OnnxB
     # A spinning pool takes the cores that decoding and DDS need.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     try:
-        check_straight(content)
         session = onnxruntime.InferenceSession(content, options, providers=providers,
                                                enable_fallback=0)
     except Exception as error:  # the runtime's exceptions share no base class
-        reason = ' '.join(str(error).split())[:200]
-        raise CheckpointError(
-            f'{checkpoint.onnx_path}: expected a graph that ONNX Runtime loads, got: {reason}; '
-            'export the weights again') from None
+        raise not_loadable(path, 'ONNX Runtime', error) from None
     if device != 'cpu' and session.get_providers()[0] != 'CUDAExecutionProvider':
         raise DeviceError(
             f'expected ONNX Runtime on {device}, got {session.get_providers()[0]}; '
             'check the driver and that GPU, or use cpu')
-    _check_signature(session, checkpoint)
-    backend = OnnxBackend(session, device)
-    _try_out(backend, checkpoint)
+    require_signature(_signature(session), checkpoint, path)
+    backend = OnnxBackend(session, device, precision)
+    try_out(backend, checkpoint, path)
     return backend

@@ -29,6 +29,7 @@ class TorchBackend:
 
     name = 'torch'
     provider = 'PyTorch'
+    precision = 'float32'
 
     def __init__(self, network: torch.nn.Module, device: str):
         """Take a network that lies on ``device``."""
@@ -64,10 +65,12 @@ def load_network(checkpoint: Checkpoint) -> torch.nn.Module:
     return network.eval()
 
 
-def open_network(checkpoint: Checkpoint, device: str, num_threads: int) -> TorchBackend:
+def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precision: str
+                 ) -> TorchBackend:
     """
     Return the checkpoint's network, loaded on ``device``.
 
+    :param precision: ``auto`` or ``float32``, which are the same here
     :raises DeviceError: if the device is not there
     :raises CheckpointError: if the parameters are altered or do not fit the card
     """

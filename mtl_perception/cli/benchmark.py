@@ -30,13 +30,17 @@ import tempfile
 from typing import Any, Dict, Mapping, Optional, Sequence
 
 from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES
+from mtl_perception.config import EngineConfig, ENGINES, PRECISIONS
 from mtl_perception.errors import ConfigError, PerceptionError
 
 MAX_PICTURES = 100
+FRAMES, QUICK_FRAMES = 200, 50
 RATIOS = ('vs_report_pipeline', 'vs_three_models_torch', 'vs_three_models_onnx', 'over_floor',
           'node_overhead', 'int8_speedup')
-PEER_ROUNDS = 30
+PEER_TURNS, QUICK_PEER_TURNS = 10, 2
+# Each contender's process gets a copy.
+RACE_PICTURES = 24
+PRECISION_ROUNDS = 100
 DDS = 'mtl_perception.ros.dds_benchmark'
 
 
@@ -61,43 +65,76 @@ def _run_stages(arguments: argparse.Namespace, engine, pictures, console) -> Dic
     conditions.update(threads=arguments.threads)
     console.print(_table(', '.join(
         f'{name} {value}' for name, value in conditions.items()
-        if name in ('checkpoint', 'engine', 'device', 'threads', 'transport', 'frames')),
+        if name in ('checkpoint', 'engine', 'provider', 'precision', 'threads', 'transport')),
         'stage', times_ms))
     print(f'{1e3 / times_ms[END_TO_END]["mean"]:.0f} frames/s in one process; '
           f'{conditions["cpu"]}, {conditions["cpus"]} CPUs, load {conditions["load_before"]} '
           f'before, {arguments.threads} threads; pictures '
-          f'{" ".join(conditions["picture_sizes"])}')
+          + ', '.join(f'{source} as {shape}'
+                      for source, shape in conditions['network_input'].items()))
     return {'conditions': dict(conditions), 'milliseconds': times_ms}
 
 
-def _run_peers(arguments: argparse.Namespace, engine, pictures, console) -> Dict[str, Any]:
-    from mtl_perception.race import run_race, WARM_UP_ROUNDS
+def _run_precisions(arguments: argparse.Namespace, checkpoint, pictures, console
+                    ) -> Dict[str, Any]:
+    from mtl_perception.precision_speed import run_precision_speed, WARM_UP_ROUNDS
     from tqdm import tqdm
-    images = [frame.image for frame in pictures if frame.image.shape == pictures[0].image.shape]
-    with tqdm(total=PEER_ROUNDS + WARM_UP_ROUNDS, desc='peers', unit='round', leave=False,
-              delay=0.5) as bar:
-        race = run_race(engine, images, PEER_ROUNDS, arguments.threads, bar.update)
+    images = [frame.image for frame in pictures]
+    with tqdm(total=PRECISION_ROUNDS + WARM_UP_ROUNDS, desc='precisions', unit='round',
+              leave=False, delay=0.5) as bar:
+        speed = run_precision_speed(checkpoint, images, PRECISION_ROUNDS, arguments.threads,
+                                    bar.update)
+    times_ms, ratios = speed.milliseconds(), speed.ratios()
+    console.print(_table('the network alone on the CPU', 'with', {
+        speed.providers[name]: values for name, values in times_ms.items()}))
+    print('  '.join(f'{name} {value:.2f}x' for name, value in ratios.items())
+          or f'no int8_speedup: {checkpoint.folder} has no model.int8.onnx')
+    return {'precisions_milliseconds': times_ms, 'ratios': ratios}
+
+
+def _run_peers(arguments: argparse.Namespace, engine, pictures, console) -> Dict[str, Any]:
+    from mtl_perception.race import RacePlan, run_race
+    from tqdm import tqdm
+    images = [frame.image for frame in pictures[:RACE_PICTURES]
+              if frame.image.shape == pictures[0].image.shape]
+    plan = RacePlan(arguments.checkpoint, _engine_config(arguments), images)
+    is_bfloat16 = engine.precision == 'bfloat16'
+    turns = QUICK_PEER_TURNS if arguments.quick else PEER_TURNS
+    with tqdm(total=turns + 1, desc='peers', unit='turn', leave=False, delay=0.5) as bar:
+        race = run_race(plan, turns, is_bfloat16, bar.update)
     times_ms, ratios = race.milliseconds(), race.ratios()
-    console.print(_table('from decoded picture to boxes, mask and class; peers have random '
-                         'weights', 'who', times_ms))
+    height, width = images[0].shape[:2]
+    console.print(_table(f'{width}x{height}, from decoded picture to boxes, mask and class, each '
+                         'in a process of its own; peers have random weights', 'who', times_ms))
     print(f'floor: {race.multiply_adds / 1e9:.2f} GMACs at {race.flops / 1e9:.0f} GFLOP/s '
           f'(float32 matrix product, {arguments.threads} threads) need {race.floor_ms:.1f} ms')
+    if is_bfloat16:
+        print(f'the network runs in bfloat16, whose matrix product does '
+              f'{race.bfloat16_flops / 1e9:.0f} GFLOP/s here; over_floor is over the float32 one')
     print('  '.join(f'{name} {value:.1f}x' for name, value in ratios.items()))
     return {'peers_milliseconds': times_ms, 'ratios': ratios,
             'floor': {'multiply_adds': race.multiply_adds, 'flops': race.flops,
-                      'milliseconds': race.floor_ms}}
+                      'bfloat16_flops': race.bfloat16_flops, 'milliseconds': race.floor_ms}}
 
 
 def _run_dds(arguments: argparse.Namespace) -> Dict[str, Any]:
     """Run the benchmark with ROS in a process of its own: nothing here imports ROS."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / 'dds.json'
-        status = subprocess.run([sys.executable, '-m', DDS, arguments.checkpoint, '--json',
-                                 str(report), '--threads', str(arguments.threads)]).returncode
+        status = subprocess.run([
+            sys.executable, '-m', DDS, arguments.checkpoint, '--json', str(report), '--threads',
+            str(arguments.threads), '--engine', arguments.engine, '--device', arguments.device,
+            '--precision', arguments.precision, *(['--quick'] if arguments.quick else [])
+        ]).returncode
         if status != 0:
             raise PerceptionError(f'the benchmark over DDS ended with status {status}; leave it '
                                   'out with --no-dds')
         return json.loads(report.read_text())
+
+
+def _engine_config(arguments: argparse.Namespace) -> EngineConfig:
+    return EngineConfig(arguments.engine, arguments.device, arguments.threads,
+                        precision=arguments.precision)
 
 
 def _benchmark(arguments: argparse.Namespace) -> None:
@@ -107,7 +144,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     from mtl_perception.data.tour import household_tour
     from mtl_perception.engine import build_engine
     from rich.console import Console
-    if not 1 <= arguments.frames <= 10**6:
+    if arguments.frames is not None and not 1 <= arguments.frames <= 10**6:
         raise ConfigError(f'expected --frames from 1 to 1000000, got {arguments.frames}')
     if arguments.json:
         try:
@@ -115,8 +152,9 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         except OSError as error:
             raise ConfigError(f'{arguments.json}: cannot be written: {error.strerror}') from None
     arguments.threads = arguments.threads or len(os.sched_getaffinity(0))
-    engine = build_engine(load_checkpoint(arguments.checkpoint),
-                          EngineConfig(arguments.engine, arguments.device, arguments.threads))
+    arguments.frames = arguments.frames or (QUICK_FRAMES if arguments.quick else FRAMES)
+    checkpoint = load_checkpoint(arguments.checkpoint)
+    engine = build_engine(checkpoint, _engine_config(arguments))
     for warning in engine.warnings:
         print(f'warning: {warning}', file=sys.stderr)
     source = arguments.source or household_tour()
@@ -125,6 +163,9 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     document = _run_stages(arguments, engine, pictures, console)
     document['conditions']['source'] = Path(source).name
     document['ratios'] = dict.fromkeys(RATIOS)
+    figures = _run_precisions(arguments, checkpoint, pictures, console)
+    document['ratios'].update(figures.pop('ratios'))
+    document.update(figures)
     for part, needed, run in (
             ('peers', 'torchvision', lambda: _run_peers(arguments, engine, pictures, console)),
             ('dds', 'rclpy', lambda: {'dds': _run_dds(arguments)})):
@@ -153,11 +194,17 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help='a name in weights/, or a path')
     parser.add_argument('--source', type=Path,
                         help="pictures, video or bag; the demo's household tour if not given")
-    parser.add_argument('--frames', type=int, default=200, help='frames that are timed')
+    parser.add_argument('--frames', type=int,
+                        help=f'frames that are timed; None is {FRAMES}, with --quick '
+                             f'{QUICK_FRAMES}')
+    parser.add_argument('--quick', action='store_true',
+                        help='a short look at everything, in place of minutes')
     parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw',
                         help='how the pictures come')
     parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
+                        help='of its arithmetic; auto is the fastest this machine is made for')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads, 0 for all')
     parser.add_argument('--peers', action=argparse.BooleanOptionalAction, default=True,
                         help="time the report's pipeline, three torchvision networks and the "

@@ -21,7 +21,7 @@ import sys
 from typing import List, Optional, Sequence
 
 from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
+from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings, PRECISIONS
 from mtl_perception.errors import ConfigError, SourceError
 
 RECORDED = 'recorded'
@@ -66,7 +66,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     from tqdm import tqdm
     wanted, path = (arguments.first, arguments.second), arguments.on
     settings = InferenceSettings(score_threshold=arguments.score_threshold)
-    config = EngineConfig(arguments.engine, arguments.device, arguments.threads)
+    config = EngineConfig(arguments.engine, arguments.device, arguments.threads,
+                          precision=arguments.precision)
     if not path.exists():
         raise SourceError(f'expected a bag, pictures, a video or a data set, got {str(path)!r}, '
                           'which does not exist')
@@ -189,6 +190,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help='bootstrap draws for the intervals, where there are labels')
     parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
+                        help='of its arithmetic; auto is the fastest this machine is made for')
     parser.add_argument('--threads', type=_count, default=0, help='CPU threads, 0 for all')
     words = sys.argv[1:] if argv is None else argv
     parser.set_defaults(command=shlex.join(['compare', *words]))

@@ -22,7 +22,7 @@ import sys
 from typing import Optional, Sequence
 
 from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES
+from mtl_perception.config import EngineConfig, ENGINES, PRECISIONS
 from mtl_perception.corruptions import SEVERITIES
 from mtl_perception.errors import ConfigError
 
@@ -56,8 +56,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
                          arguments.frames)
     for folder in filter(None, (arguments.report, arguments.json and arguments.json.parent)):
         _require_folder(folder)
-    engine = build_engine(checkpoint, EngineConfig(arguments.engine, arguments.device,
-                                                   arguments.threads))
+    config = EngineConfig(arguments.engine, arguments.device, arguments.threads,
+                          precision=arguments.precision)
+    engine = build_engine(checkpoint, config)
     for warning in engine.warnings:
         print(f'warning: {warning}', file=sys.stderr)
     frames = partial(tqdm, total=len(samples), unit='frame')
@@ -65,7 +66,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     metrics = summarise(scores, card, arguments.resamples, partial(tqdm, desc='intervals'))
     document = metrics_to_json(metrics)
     print(f'\n{card.name} on {arguments.data} {arguments.split}: {metrics.frames} frames of '
-          f'{metrics.scenes} scenes, {engine.engine_name} on {engine.device_name}\n')
+          f'{metrics.scenes} scenes, {engine.engine_name} on {engine.device_name} '
+          f'({engine.precision})\n')
     print(figures_table(metrics), classes_table(metrics), sep='\n\n', flush=True)
     robustness = None
     if arguments.corruptions:
@@ -82,7 +84,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         except OSError as error:
             raise ConfigError(f'{arguments.json}: cannot be written: {error.strerror}') from None
     if arguments.write_card:
-        write_metrics(checkpoint, arguments.split, document)
+        write_metrics(checkpoint, arguments.split, engine.precision, document)
     if arguments.report:
         subject = Subject(checkpoint, engine, arguments.data, arguments.split, arguments.command)
         path = write_report(arguments.report, subject, samples, scores, metrics, robustness)
@@ -117,6 +119,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                              'too, at a severity of 1 to 5 (3 if the number is left out)')
     parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
+                        help='of its arithmetic; auto is the fastest this machine is made for')
     parser.add_argument('--threads', type=_count, default=0, metavar='N',
                         help='CPU threads, 0 for all')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there too')
@@ -124,7 +128,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help='write a report with pictures there: confusion matrices, '
                              'precision-recall curves, best and worst frames')
     parser.add_argument('--write-card', action='store_true',
-                        help="write the figures into the weights' card, under the split's name")
+                        help="write the figures into the weights' card, under the split's name, "
+                             'with @ and the precision if it is not float32')
     words = sys.argv[1:] if argv is None else argv
     parser.set_defaults(command=shlex.join(['evaluate', *words]))
     return run_command(_evaluate, parser, argv)

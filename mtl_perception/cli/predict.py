@@ -23,7 +23,7 @@ from typing import Dict, List, Optional, Sequence
 
 from mtl_perception.card import Card
 from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
+from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings, PRECISIONS
 from mtl_perception.errors import SourceError
 from mtl_perception.prediction import Prediction
 
@@ -66,7 +66,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     from mtl_perception.prediction_folder import PredictionFolder
     from tqdm import tqdm
     settings = InferenceSettings(score_threshold=arguments.score_threshold)
-    config = EngineConfig(arguments.engine, arguments.device, arguments.threads)
+    config = EngineConfig(arguments.engine, arguments.device, arguments.threads,
+                          precision=arguments.precision)
     frames = NamedFrames(arguments.input, arguments.topic)
     engine = build_engine(load_checkpoint(arguments.checkpoint), config)
     for warning in engine.warnings:
@@ -118,6 +119,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         default=InferenceSettings.score_threshold, help='of boxes, 0 to 1')
     parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
+                        help='of its arithmetic; auto is the fastest this machine is made for')
     parser.add_argument('--threads', type=int, default=0, help='CPU threads, 0 for all')
     return run_command(_predict, parser, argv)
 

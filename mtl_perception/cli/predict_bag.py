@@ -20,7 +20,7 @@ import time
 from typing import Optional, Sequence
 
 from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
+from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings, PRECISIONS
 
 INCOMPLETE = 1
 
@@ -55,7 +55,8 @@ def _predict_bag(arguments: argparse.Namespace) -> int:
     from rich.table import Table
     options = BagOptions(
         arguments.checkpoint, tuple(arguments.topic), arguments.node_name,
-        EngineConfig(arguments.engine, arguments.device, arguments.threads),
+        EngineConfig(arguments.engine, arguments.device, arguments.threads,
+                     precision=arguments.precision),
         InferenceSettings(score_threshold=arguments.score_threshold,
                           max_detections=arguments.max_detections),
         arguments.class_id_format, arguments.predictions_only, arguments.workers)
@@ -123,6 +124,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                              'in its own namespace')
     parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
+                        help='of its arithmetic; auto is the fastest this machine is made for')
     parser.add_argument('--workers', type=int, default=0,
                         help='processes, 0 for as many as there are cores for')
     parser.add_argument('--threads', type=int, default=1,

@@ -26,12 +26,13 @@ from pathlib import Path
 import re
 import secrets
 import signal
+import statistics
 import sys
 import tempfile
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES
+from mtl_perception.config import EngineConfig, ENGINES, PRECISIONS
 from mtl_perception.errors import ConfigError
 from mtl_perception.ros.child import ENDING_SIGNALS
 from mtl_perception.ros.domain import free_domain
@@ -131,13 +132,13 @@ def _measure_line(plan, folder: Path, effort: Effort,
 def _measure_rates(line, effort: Effort, step: Callable[[str], None]) -> Dict[str, Any]:
     from mtl_perception.ros.load_figures import KEPT_SHARE, search_peak, summarise
     runs: Dict[float, List[Any]] = {rate: [] for rate in effort.rates}
-    alone = line.burst()
-    fastest_ms = min(alone)
+    fastest_ms = line.burst()
+    alone = {rate: line.burst(rate) for rate in effort.rates}
     for number in range(1, effort.runs + 1):
         for rate in effort.rates:
-            before, run = alone, line.measure(rate, effort.seconds)
-            alone = line.burst()
-            runs[rate].append(replace(run, in_process_ms=[*before, *alone]))
+            before, run = alone[rate], line.measure(rate, effort.seconds)
+            alone[rate] = line.burst(rate)
+            runs[rate].append(replace(run, in_process_ms=[*before, *alone[rate]]))
             step(f'{rate:g} Hz, run {number} of {effort.runs}: p50 {run.p50_ms:.1f} ms, '
                  f'{run.dropped_share:.1%} dropped')
     tried: List[Dict[str, float]] = []
@@ -147,8 +148,9 @@ def _measure_rates(line, effort: Effort, step: Callable[[str], None]) -> Dict[st
         tried.append({'asked_hz': rate, 'dropped_share': share})
         step(f'peak rate, {rate:.0f} Hz: {share:.1%} dropped')
         return share < 1.0 - KEPT_SHARE
-    peak_hz = search_peak(is_held, PEAK_HEADROOM * 1e3 / fastest_ms, effort.trials)
-    return {'peak': {'peak_hz': peak_hz, 'tried': tried},
+    peak_hz = search_peak(is_held, PEAK_HEADROOM * 1e3 / min(fastest_ms), effort.trials)
+    return {'peak': {'peak_hz': peak_hz, 'tried': tried,
+                     'back_to_back_p50_ms': statistics.median(fastest_ms)},
             'fixed_rates': [{'asked_hz': rate, **summarise(runs[rate])} for rate in runs]}
 
 
@@ -166,7 +168,8 @@ def _measure(arguments: argparse.Namespace) -> None:
         except OSError as error:
             raise ConfigError(f'{arguments.json}: cannot be written: {error.strerror}') from None
     threads = arguments.threads or len(os.sched_getaffinity(0))
-    engine = EngineConfig(arguments.engine, arguments.device, threads)
+    engine = EngineConfig(arguments.engine, arguments.device, threads,
+                          precision=arguments.precision)
     load_checkpoint(arguments.checkpoint), household_tour()  # what is wrong is said at once
     is_fast_dds = rmw_name().startswith('rmw_fastrtps')
     transports = [name for name in arguments.transports if is_fast_dds or name == 'default']
@@ -224,6 +227,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help='Fast DDS as it is, or with its transports for large data')
     parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
+                        help='of its arithmetic')
     parser.add_argument('--threads', type=int, default=0,
                         help='CPU threads of the engine, 0 for all')
     # SIGINT too: a shell script's background jobs begin with it ignored.

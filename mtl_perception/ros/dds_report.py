@@ -125,7 +125,8 @@ def print_report(found: Mapping[str, Any]) -> None:
             f's, {start_up["resident_mb"]:.0f} MB after 100 frames, torch '
             f'{"loaded" if start_up["torch_loaded"] else "not loaded"}'
             f'{_failed_starts(start_up["failed"])}',
-            f'{known["checkpoint"]}, {known["engine"]} on {known["device"]}, {known["threads"]} '
+            f'{known["checkpoint"]}, {known["engine"]} on {known["device"]} '
+            f'({known["provider"]}), {known["threads"]} '
             f'threads; {known["cpu"]}, {known["cpus"]} CPUs, load {known["load_before"]} before; '
             f'{known["rmw"]}, ROS {known["ros_distro"]}, {known["reliability"]}',
             f'{known["runs"]} runs of {known["seconds_of_a_run"]:g} s; {known["protocol"]}',

@@ -27,9 +27,11 @@ def serve_in_process(orders: Connection, checkpoint: str, config: EngineConfig, 
     """
     Time frames until the orders end.
 
-    An order is a number of frames, its reply their ``Benchmark``.
+    An order is a number of frames and their rate in Hz, 0 for one right after the other; its
+    reply is their ``Benchmark``.
     """
     engine = build_engine(load_checkpoint(checkpoint), config)
     frames = load_frames(width, height)
     while True:
-        orders.send(run_benchmark(engine, frames, orders.recv()))
+        count, rate_hz = orders.recv()
+        orders.send(run_benchmark(engine, frames, count, rate_hz=rate_hz))

@@ -26,7 +26,8 @@ PROTOCOL = (
     'latency from the stamp, taken right before the camera publishes, to the last of detections, '
     'segmentation and classification_scores in the callbacks of a subscriber; dropped = not '
     'answered of what was asked of the camera; overhead = (p50 over DDS - p50 in process) / p50 '
-    'in process, the latter taken in a process of its own before and after each run; peak rate: '
+    'in process, the latter at the same rate in a process of its own before and after each run; '
+    'peak rate: '
     'binary search for the highest rate with under 5 % dropped')
 
 
@@ -43,7 +44,7 @@ class Run:
     :param cpu_percent: of the node's process, 100 is one core
     :param resident_mb: of the node's process, at the end
     :param stages_ms: the node's own p50 of each stage in the last seconds, from its diagnostics
-    :param in_process_ms: of the same frames in one process, just before and after
+    :param in_process_ms: of the same frames at the same rate in one process, before and after
     """
 
     asked: int

@@ -23,9 +23,9 @@ from typing import Any, Dict, List, Tuple
 from mtl_perception.benchmark import END_TO_END
 from mtl_perception.config import EngineConfig
 from mtl_perception.errors import PerceptionError
+from mtl_perception.helper_process import HelperProcess
 from mtl_perception.ros.child import Child
 from mtl_perception.ros.diagnostics import STAGES
-from mtl_perception.ros.helper_process import HelperProcess
 from mtl_perception.ros.in_process import serve_in_process
 from mtl_perception.ros.load_camera import serve_camera, TOPIC
 from mtl_perception.ros.load_figures import Run
@@ -136,7 +136,8 @@ class LoadLine:
         self._node = NodeChild('mtl_perception.ros.node', [
             '--ros-args', '-p', f'checkpoint:={plan.checkpoint}', '-p',
             f'engine:={engine.engine}', '-p', f'device:={engine.device}', '-p',
-            f'num_threads:={engine.num_threads}', '-r', f'__ns:={space}', '-r',
+            f'num_threads:={engine.num_threads}', '-p', f'precision:={engine.precision}', '-r',
+            f'__ns:={space}', '-r',
             f'image:={space}/{TOPIC}', '-r', f'/diagnostics:={space}/{DIAGNOSTICS}'],
             folder / 'perception_node.log')
 
@@ -161,9 +162,13 @@ class LoadLine:
         self._stack.callback(helper.end)
         return helper
 
-    def burst(self) -> List[float]:
-        """Return the times in ms of some frames in one process, while the node rests."""
-        benchmark = self._alone.ask(BURST, START_S)
+    def burst(self, rate_hz: float = 0.0) -> List[float]:
+        """
+        Return the times in ms of some frames in one process, while the node rests.
+
+        :param rate_hz: of the frames, 0 for one right after the other
+        """
+        benchmark = self._alone.ask((BURST, rate_hz), START_S)
         self.conditions.update(benchmark.conditions)
         return (1e3 * benchmark.seconds[END_TO_END]).tolist()
 

@@ -17,10 +17,10 @@ from typing import Any, Iterator, List, Tuple
 
 from mtl_perception.card import Card
 from mtl_perception.frame import Frame
-from mtl_perception.messages import OUTPUT_TYPES
+from mtl_perception.messages import CLASS_ID_FORMATS, OUTPUT_TYPES
 from mtl_perception.overlay import colorize_mask, draw_legend, draw_overlay
 from mtl_perception.prediction import Prediction
-from mtl_perception.ros.conversions import ros_message_builder, TYPES
+from mtl_perception.ros.conversions import kept_message_builder, ros_message_builder, TYPES
 from rclpy.qos import DurabilityPolicy, QoSProfile
 
 # A reliable writer keeps this many for a reader that is slow for a moment.
@@ -40,6 +40,7 @@ class Outputs:
         """Create all publishers."""
         self._node = node
         self._card = card
+        self._builders = {name: kept_message_builder(card, name) for name in CLASS_ID_FORMATS}
 
         def publisher(message_type: type, output: str, latched: bool = False):
             durability = DurabilityPolicy.TRANSIENT_LOCAL if latched \
@@ -78,7 +79,7 @@ class Outputs:
         :param prediction: what was seen
         :param class_id_format: ``name`` or ``index``
         :param latency_ms: from the frame's stamp to its prediction, drawn into the overlay
-        :return: (publisher, message) pairs for ``publish``
+        :return: (publisher, message) pairs for ``publish``, good until the next frame's
         """
         return list(self._answers(header, frame, prediction, class_id_format, latency_ms))
 
@@ -90,7 +91,7 @@ class Outputs:
 
     def _answers(self, header, frame: Frame, prediction: Prediction, class_id_format: str,
                  latency_ms: float) -> Iterator[tuple]:
-        builder = ros_message_builder(self._card, class_id_format)
+        builder = self._builders[class_id_format]
         for output, message in builder.answers(header, prediction):
             yield self._answered[output], message
         if prediction.mask is not None and self._color.get_subscription_count():

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, fields
 import math
 from typing import Any, Mapping, Optional, Sequence, Tuple
 
-from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings
+from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings, PRECISIONS
 from mtl_perception.errors import ConfigError
 from mtl_perception.messages import CLASS_ID_FORMATS
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -198,9 +198,12 @@ PARAMETERS = (
     _row(StartSettings, 'checkpoint', 'a name in weights/, or the path of a weights folder'),
     _row(EngineConfig, 'engine', 'what runs the network', choices=ENGINES),
     _row(EngineConfig, 'device', 'where it runs: auto, cpu, cuda or cuda:N'),
+    _row(EngineConfig, 'precision',
+         'of the arithmetic; auto is the fastest that the CPU is made for',
+         choices=PRECISIONS),
     _row(EngineConfig, 'num_threads', 'CPU threads of the engine, 0 for all', (0, 1024)),
     _row(EngineConfig, 'require_device',
-         'fail where engine or device cannot be had, rather than warn and take the next best'),
+         'fail where engine, device or precision cannot be had; else warn and do without'),
     _row(StreamSettings, 'latency_budget_ms',
          "from a frame's stamp to its predictions, in ms; past it the diagnostics warn",
          (1.0, 60000.0)),

@@ -35,7 +35,7 @@ class LeakyBackend(onnx_backend.OnnxBackend):
         return super().run(images)
 
 
-def open_network(checkpoint, device, num_threads):
+def open_network(checkpoint, device, num_threads, precision):
     """Return the back end, as a module of the table has to."""
     real = onnx_backend.open_network(checkpoint, 'cpu', num_threads)
     return LeakyBackend(real._session, device)

@@ -53,7 +53,7 @@ class LostBackend(onnx_backend.OnnxBackend):
         return super().run(images)
 
 
-def open_network(checkpoint, device, num_threads):
+def open_network(checkpoint, device, num_threads, precision):
     """Return the back end that the command line names, as a module of the table has to."""
     real = onnx_backend.open_network(checkpoint, 'cpu', num_threads)
     kind = {'slow': SlowBackend, 'lost': LostBackend}[KIND]

@@ -1,0 +1,166 @@
+# Copyright 2026 The mtl_perception authors
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""OpenVINO on a CPU: the same graph as ONNX Runtime's, in float32, bfloat16 or int8."""
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from io import BytesIO
+import os
+from pathlib import Path
+from typing import Dict, List, Mapping, Optional, Tuple
+
+from mtl_perception.backends.graph_checks import (
+    graph_bytes, graph_path, not_loadable, require_signature, Signature, try_out)
+from mtl_perception.card import Card
+from mtl_perception.checkpoint import Checkpoint
+from mtl_perception.errors import CheckpointError
+from mtl_perception.preprocess import input_shape
+import numpy as np
+import openvino
+from openvino.frontend import FrontEndManager
+
+COMMON_SOURCES = ((3, 4), (9, 16))
+"""Rows and columns of cameras' pictures whose network shapes are compiled ahead."""
+
+# OpenVINO's word for a precision, and the instructions that multiply such numbers: without them
+# it emulates bfloat16, and int8 is slower than float32.
+CAPABILITIES = {'bfloat16': 'BF16', 'int8': 'INT8'}
+INSTRUCTIONS = {'bfloat16': {'avx512_bf16', 'amx_bf16'}, 'int8': {'avx512_vnni', 'avx_vnni'}}
+CPU_INFO = Path('/proc/cpuinfo')
+ELEMENTS = {'u8': 'uint8', 'f32': 'float32'}
+
+Shape = Tuple[int, ...]
+
+
+class OpenVinoBackend:
+    """
+    A verified graph, compiled once for any shape and ahead for the common ones.
+
+    A compiled shape is a fifth faster; another is never compiled for a frame, which would stall.
+    """
+
+    name = 'onnx'
+    device = 'cpu'
+
+    def __init__(self, compiled: Mapping[Optional[Shape], openvino.CompiledModel],
+                 precision: str, rest: str):
+        """
+        Take the compiled graphs.
+
+        :param compiled: by the picture's shape ``[1, H, W, 3]``, None for any
+        :param precision: ``float32``, ``bfloat16`` or ``int8``
+        :param rest: that of what a graph in int8 leaves as floats
+        """
+        self.precision = precision
+        self._rest = rest
+        self._requests = {shape: model.create_infer_request()
+                          for shape, model in compiled.items()}
+
+    @property
+    def provider(self) -> str:
+        """Return such as ``OpenVINO bfloat16`` or ``OpenVINO int8 and float32``."""
+        return f'OpenVINO {self.precision}' + (
+            f' and {self._rest}' if self.precision == 'int8' else '')
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """
+        Return float32 ``[1, C, N]`` for uint8 ``[1, H, W, 3]``.
+
+        Neither is copied: the result is OpenVINO's own memory, and the next run writes over it.
+        """
+        request = self._requests.get(images.shape, self._requests[None])
+        return request.infer({0: images}, share_inputs=True, share_outputs=True)[0]
+
+
+@lru_cache(maxsize=None)
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+def capabilities() -> List[str]:
+    """Return what OpenVINO says of this CPU, such as ``BF16`` and ``INT8``; [] without one."""
+    core = _core()
+    if 'CPU' not in core.available_devices:
+        return []
+    return core.get_property('CPU', 'OPTIMIZATION_CAPABILITIES')
+
+
+def gains_from(precision: str) -> bool:
+    """
+    Tell whether this CPU has instructions for such numbers, and OpenVINO uses them.
+
+    :param precision: ``bfloat16`` or ``int8``
+    """
+    try:
+        lines = CPU_INFO.read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith('flags')), '').split()
+    return CAPABILITIES[precision] in capabilities() \
+        and not INSTRUCTIONS[precision].isdisjoint(flags)
+
+
+def _signature(model: openvino.Model) -> Signature:
+    return {value.get_any_name() if value.get_names() else '': (
+        ELEMENTS.get(value.element_type.get_type_name(), value.element_type.get_type_name()),
+        [size.get_length() if size.is_static else None for size in value.partial_shape]
+        if value.partial_shape.rank.is_static else [])
+        for value in (*model.inputs, *model.outputs)}
+
+
+def _common_shapes(card: Card) -> List[Shape]:
+    size = card.input
+    return list(dict.fromkeys((1, *input_shape(size.height, size.width, *source), 3)
+                              for source in COMMON_SOURCES))
+
+
+def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precision: str
+                 ) -> OpenVinoBackend:
+    """
+    Return the checkpoint's graph, compiled.
+
+    :param device: ``cpu``
+    :param precision: ``float32``, ``bfloat16`` or ``int8``
+    :raises DeviceError: if the weights have no graph of that precision
+    :raises CheckpointError: if the graph is altered, malformed or does not fit the card
+    """
+    path, content = graph_path(checkpoint, precision), graph_bytes(checkpoint, precision)
+    rest = precision if precision != 'int8' else \
+        'bfloat16' if gains_from('bfloat16') else 'float32'
+    core = _core()
+    options = {
+        'INFERENCE_PRECISION_HINT': {'float32': 'f32', 'bfloat16': 'bf16'}[rest],
+        'INFERENCE_NUM_THREADS': num_threads or len(os.sched_getaffinity(0)),
+        'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1,
+        # Decoding and DDS may need the core that a pinned thread would stay on.
+        'ENABLE_CPU_PINNING': False}
+    try:
+        # Not whatever format OpenVINO takes the bytes for: it reads half a dozen.
+        reader = FrontEndManager().load_by_framework('onnx')
+        model = reader.convert(reader.load(BytesIO(content)))
+        require_signature(_signature(model), checkpoint, path)
+        models: Dict[Optional[Shape], openvino.Model] = {None: model}
+        for shape in _common_shapes(checkpoint.card):
+            models[shape] = model.clone()
+            models[shape].reshape(list(shape))
+        with ThreadPoolExecutor(options['INFERENCE_NUM_THREADS']) as pool:
+            compiled = dict(zip(models, pool.map(
+                lambda each: core.compile_model(each, 'CPU', options), models.values())))
+    except CheckpointError:
+        raise
+    except Exception as error:  # the library's exceptions share no base class
+        raise not_loadable(path, 'OpenVINO', error) from None
+    backend = OpenVinoBackend(compiled, precision, rest)
+    try_out(backend, checkpoint, path)
+    return backend
