@@ -80,6 +80,10 @@ class Engine:
         """Return that of the network's arithmetic: ``float32``, ``bfloat16`` or ``int8``."""
         return self._backend.precision
 
+    def prepare(self) -> None:
+        """Do now what else would keep a first frame waiting, up to a second."""
+        self._backend.prepare()
+
     def infer(self, frame: Frame, settings: InferenceSettings = InferenceSettings()
               ) -> Prediction:
         """

@@ -45,6 +45,9 @@ class Backend(Protocol):
     provider: str
     precision: str
 
+    def prepare(self) -> None:
+        """Do now what else would keep a first picture waiting."""
+
     def run(self, images: np.ndarray) -> np.ndarray:
         """
         Return the prediction tensor, valid until the next run: copy what is to be kept.

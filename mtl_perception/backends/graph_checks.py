@@ -20,6 +20,7 @@ from mtl_perception.backends import Backend
 from mtl_perception.checkpoint import Checkpoint, INT8_ONNX, ONNX, verified_bytes
 from mtl_perception.errors import CheckpointError, DeviceError
 from mtl_perception.onnx_graph import check_straight
+from mtl_perception.preprocess import input_shape
 import numpy as np
 
 # By name: element type, and each dimension's size, None where it depends on the picture.
@@ -79,6 +80,8 @@ def try_out(backend: Backend, checkpoint: Checkpoint, path: Path) -> None:
     :raises DeviceError: if the device is lost
     """
     card = checkpoint.card
+    # A camera's picture: what most will be, so that what this prepares is of use.
+    card = card.with_input(*input_shape(card.input.height, card.input.width, 3, 4))
     blank = np.zeros((1, card.input.height, card.input.width, 3), np.uint8)
     expected = 1, card.layout.channels, card.cells
     found: Any

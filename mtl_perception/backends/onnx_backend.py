@@ -48,6 +48,9 @@ class OnnxBackend:
         provider = self._session.get_providers()[0]
         return provider if self.precision == 'float32' else f'{provider} {self.precision}'
 
+    def prepare(self) -> None:
+        """Nothing is left to do."""
+
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return float32 ``[B, C, N]`` for uint8 ``[B, H, W, 3]``."""
         try:

@@ -18,7 +18,7 @@ from functools import lru_cache
 from io import BytesIO
 import os
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from mtl_perception.backends.graph_checks import (
     graph_bytes, graph_path, not_loadable, require_signature, Signature, try_out)
@@ -31,10 +31,12 @@ import openvino
 from openvino.frontend import FrontEndManager
 
 COMMON_SOURCES = ((3, 4), (9, 16))
-"""Rows and columns of cameras' pictures whose network shapes are compiled ahead."""
+"""Rows and columns of cameras' pictures whose network shapes get a graph of their own."""
 
 # OpenVINO's word for a precision, and the instructions that multiply such numbers: without them
 # it emulates bfloat16, and int8 is slower than float32.
+HINT = 'INFERENCE_PRECISION_HINT'
+HINTS = {'float32': 'f32', 'bfloat16': 'bf16'}
 CAPABILITIES = {'bfloat16': 'BF16', 'int8': 'INT8'}
 INSTRUCTIONS = {'bfloat16': {'avx512_bf16', 'amx_bf16'}, 'int8': {'avx512_vnni', 'avx_vnni'}}
 CPU_INFO = Path('/proc/cpuinfo')
@@ -45,33 +47,50 @@ Shape = Tuple[int, ...]
 
 class OpenVinoBackend:
     """
-    A verified graph, compiled once for any shape and ahead for the common ones.
+    A verified graph, compiled for each common shape of picture and once for all others.
 
-    A compiled shape is a fifth faster; another is never compiled for a frame, which would stall.
+    A graph of one's own is a fifth faster. They are compiled ahead, or with their first picture.
     """
 
     name = 'onnx'
     device = 'cpu'
 
-    def __init__(self, compiled: Mapping[Optional[Shape], openvino.CompiledModel],
-                 precision: str, rest: str):
+    def __init__(self, path: Path, model: openvino.Model, options: Mapping[str, Any],
+                 precision: str, common: Sequence[Shape]):
         """
-        Take the compiled graphs.
+        Take the graph; it is compiled when it is needed.
 
-        :param compiled: by the picture's shape ``[1, H, W, 3]``, None for any
+        :param path: of the graph's file, for errors
+        :param options: of OpenVINO
         :param precision: ``float32``, ``bfloat16`` or ``int8``
-        :param rest: that of what a graph in int8 leaves as floats
+        :param common: shapes ``[1, H, W, 3]`` that are worth a graph of their own
         """
         self.precision = precision
-        self._rest = rest
-        self._requests = {shape: model.create_infer_request()
-                          for shape, model in compiled.items()}
+        self._path, self._model, self._options, self._common = path, model, options, common
+        self._requests: Dict[Optional[Shape], openvino.InferRequest] = {}
 
     @property
     def provider(self) -> str:
         """Return such as ``OpenVINO bfloat16`` or ``OpenVINO int8 and float32``."""
-        return f'OpenVINO {self.precision}' + (
-            f' and {self._rest}' if self.precision == 'int8' else '')
+        rest = '' if self.precision != 'int8' else \
+            ' and bfloat16' if self._options[HINT] == HINTS['bfloat16'] else ' and float32'
+        return f'OpenVINO {self.precision}{rest}'
+
+    def _compile(self, shape: Optional[Shape]) -> openvino.InferRequest:
+        model = self._model
+        try:
+            if shape:
+                model = model.clone()
+                model.reshape(list(shape))
+            return _core().compile_model(model, 'CPU', self._options).create_infer_request()
+        except Exception as error:  # the library's exceptions share no base class
+            raise not_loadable(self._path, 'OpenVINO', error) from None
+
+    def prepare(self) -> None:
+        """Compile whatever is not compiled yet, so that no picture waits for that."""
+        missing = [shape for shape in (None, *self._common) if shape not in self._requests]
+        with ThreadPoolExecutor(max(1, len(missing))) as pool:
+            self._requests.update(zip(missing, pool.map(self._compile, missing)))
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """
@@ -79,8 +98,10 @@ class OpenVinoBackend:
 
         Neither is copied: the result is OpenVINO's own memory, and the next run writes over it.
         """
-        request = self._requests.get(images.shape, self._requests[None])
-        return request.infer({0: images}, share_inputs=True, share_outputs=True)[0]
+        shape = images.shape if images.shape in self._common else None
+        if shape not in self._requests:
+            self._requests[shape] = self._compile(shape)
+        return self._requests[shape].infer({0: images}, share_inputs=True, share_outputs=True)[0]
 
 
 @lru_cache(maxsize=None)
@@ -138,9 +159,8 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precisio
     path, content = graph_path(checkpoint, precision), graph_bytes(checkpoint, precision)
     rest = precision if precision != 'int8' else \
         'bfloat16' if gains_from('bfloat16') else 'float32'
-    core = _core()
     options = {
-        'INFERENCE_PRECISION_HINT': {'float32': 'f32', 'bfloat16': 'bf16'}[rest],
+        HINT: HINTS[rest],
         'INFERENCE_NUM_THREADS': num_threads or len(os.sched_getaffinity(0)),
         'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1,
         # Decoding and DDS may need the core that a pinned thread would stay on.
@@ -150,17 +170,10 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precisio
         reader = FrontEndManager().load_by_framework('onnx')
         model = reader.convert(reader.load(BytesIO(content)))
         require_signature(_signature(model), checkpoint, path)
-        models: Dict[Optional[Shape], openvino.Model] = {None: model}
-        for shape in _common_shapes(checkpoint.card):
-            models[shape] = model.clone()
-            models[shape].reshape(list(shape))
-        with ThreadPoolExecutor(options['INFERENCE_NUM_THREADS']) as pool:
-            compiled = dict(zip(models, pool.map(
-                lambda each: core.compile_model(each, 'CPU', options), models.values())))
     except CheckpointError:
         raise
     except Exception as error:  # the library's exceptions share no base class
         raise not_loadable(path, 'OpenVINO', error) from None
-    backend = OpenVinoBackend(compiled, precision, rest)
+    backend = OpenVinoBackend(path, model, options, precision, _common_shapes(checkpoint.card))
     try_out(backend, checkpoint, path)
     return backend

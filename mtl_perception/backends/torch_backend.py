@@ -36,6 +36,9 @@ class TorchBackend:
         self.device = device
         self._network = network
 
+    def prepare(self) -> None:
+        """Nothing is left to do."""
+
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return float32 ``[B, C, N]`` for uint8 ``[B, H, W, 3]``."""

@@ -127,6 +127,7 @@ class PerceptionNode(LifecycleNode):
         self._settings = settings = read_settings(self)
         checkpoint = load_checkpoint(settings.start.checkpoint)
         self._engine = engine = build_engine(checkpoint, settings.engine)
+        engine.prepare()
         blank = Frame(np.zeros((engine.card.input.height, engine.card.input.width, 3), np.uint8))
         for _ in range(WARM_UP_FRAMES):
             engine.infer(blank, settings.inference)
