@@ -20,7 +20,7 @@ from mtl_perception.cli.bag_speed import main
 from picture_bags import read_bag
 import pytest
 
-FRAMES = 96
+FRAMES = 600
 
 
 @pytest.fixture(scope='module')
