@@ -29,8 +29,8 @@ import sys
 import tempfile
 from typing import Any, Dict, Mapping, Optional, Sequence
 
-from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, PRECISIONS
+from mtl_perception.cli.command import add_engine_arguments, HelpFormatter, run_command
+from mtl_perception.config import EngineConfig
 from mtl_perception.errors import ConfigError, PerceptionError
 
 MAX_PICTURES = 100
@@ -201,10 +201,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help='a short look at everything, in place of minutes')
     parser.add_argument('--transport', choices=('raw', 'compressed'), default='raw',
                         help='how the pictures come')
-    parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
-                        help='of its arithmetic; auto is the fastest this machine is made for')
+    add_engine_arguments(parser)
     parser.add_argument('--threads', type=int, default=0, help='CPU threads, 0 for all')
     parser.add_argument('--peers', action=argparse.BooleanOptionalAction, default=True,
                         help="time the report's pipeline, three torchvision networks and the "

@@ -17,6 +17,7 @@ import argparse
 import sys
 from typing import Callable, Optional, Sequence
 
+from mtl_perception.config import ENGINES, PRECISIONS
 from mtl_perception.errors import PerceptionError
 
 BAD_INPUT = 2
@@ -26,6 +27,21 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter,
                     argparse.RawDescriptionHelpFormatter):
     """Show defaults, keep the line breaks of descriptions and examples."""
+
+
+def whole_number(text: str) -> int:
+    """Return a number from 0 that is written in decimal digits."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'expected a number from 0, got {text!r}')
+    return int(text)
+
+
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Let the user say what runs the network, where, and with which numbers."""
+    parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
+    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
+    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
+                        help='of its arithmetic; auto is the fastest this machine is made for')
 
 
 def run_command(function: Callable[[argparse.Namespace], Optional[int]],

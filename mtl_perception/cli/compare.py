@@ -20,8 +20,9 @@ import shlex
 import sys
 from typing import List, Optional, Sequence
 
-from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings, PRECISIONS
+from mtl_perception.cli.command import (
+    add_engine_arguments, HelpFormatter, run_command, whole_number)
+from mtl_perception.config import EngineConfig, InferenceSettings
 from mtl_perception.errors import ConfigError, SourceError
 
 RECORDED = 'recorded'
@@ -131,12 +132,6 @@ def _compare(arguments: argparse.Namespace) -> int:
     return SOME_SKIPPED if frames.problems else 0
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'expected a number from 0, got {text!r}')
-    return int(text)
-
-
 def _positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f'expected a number from 1, got {text!r}')
@@ -177,7 +172,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--split', default='test', help='list in ImageSets/Main of a data set')
     parser.add_argument('--images', type=Path, metavar='FOLDER',
                         help="of a COCO JSON's pictures; its own folder if not given")
-    parser.add_argument('--max-frames', type=_count, default=0, metavar='N',
+    parser.add_argument('--max-frames', type=whole_number, default=0, metavar='N',
                         help='end after so many, 0 is never')
     parser.add_argument('--worst', type=_positive, default=24, metavar='N',
                         help='show the pictures of so many frames')
@@ -188,11 +183,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         help='of boxes that are compared, 0 to 1')
     parser.add_argument('--resamples', type=_positive, default=200, metavar='N',
                         help='bootstrap draws for the intervals, where there are labels')
-    parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
-                        help='of its arithmetic; auto is the fastest this machine is made for')
-    parser.add_argument('--threads', type=_count, default=0, help='CPU threads, 0 for all')
+    add_engine_arguments(parser)
+    parser.add_argument('--threads', type=whole_number, default=0, help='CPU threads, 0 for all')
     words = sys.argv[1:] if argv is None else argv
     parser.set_defaults(command=shlex.join(['compare', *words]))
     return run_command(_compare, parser, argv)

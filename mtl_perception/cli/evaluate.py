@@ -21,8 +21,9 @@ import shlex
 import sys
 from typing import Optional, Sequence
 
-from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, PRECISIONS
+from mtl_perception.cli.command import (
+    add_engine_arguments, HelpFormatter, run_command, whole_number)
+from mtl_perception.config import EngineConfig
 from mtl_perception.corruptions import SEVERITIES
 from mtl_perception.errors import ConfigError
 
@@ -91,12 +92,6 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         print(f'\nreport: {path}')
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'expected a number from 0, got {text!r}')
-    return int(text)
-
-
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
@@ -109,19 +104,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--data', type=Path, required=True,
                         help='root of a data set in VOC layout, as render_dataset writes')
     parser.add_argument('--split', default='test', help='list in ImageSets/Main')
-    parser.add_argument('--frames', type=_count, default=0, metavar='N',
+    parser.add_argument('--frames', type=whole_number, default=0, metavar='N',
                         help='only the first N frames, 0 for all')
-    parser.add_argument('--resamples', type=_count, default=200, metavar='N',
+    parser.add_argument('--resamples', type=whole_number, default=200, metavar='N',
                         help='bootstrap draws for the intervals, 0 for none')
     parser.add_argument('--corruptions', type=int, choices=SEVERITIES, nargs='?', const=3,
                         metavar='SEVERITY',
                         help='score the same frames blurred, noisy, dark, compressed and pale '
                              'too, at a severity of 1 to 5 (3 if the number is left out)')
-    parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
-                        help='of its arithmetic; auto is the fastest this machine is made for')
-    parser.add_argument('--threads', type=_count, default=0, metavar='N',
+    add_engine_arguments(parser)
+    parser.add_argument('--threads', type=whole_number, default=0, metavar='N',
                         help='CPU threads, 0 for all')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there too')
     parser.add_argument('--report', type=Path, metavar='FOLDER',

@@ -22,8 +22,9 @@ import sys
 from typing import Dict, List, Optional, Sequence
 
 from mtl_perception.card import Card
-from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings, PRECISIONS
+from mtl_perception.cli.command import (
+    add_engine_arguments, HelpFormatter, run_command, whole_number)
+from mtl_perception.config import EngineConfig, InferenceSettings
 from mtl_perception.errors import SourceError
 from mtl_perception.prediction import Prediction
 
@@ -91,12 +92,6 @@ def _predict(arguments: argparse.Namespace) -> int:
     return SOME_SKIPPED if frames.problems else 0
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'expected a number from 0, got {text!r}')
-    return int(text)
-
-
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
@@ -113,14 +108,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--checkpoint', default='household',
                         help='a name in weights/, or a path')
     parser.add_argument('--topic', default='', help="which of a bag's image topics")
-    parser.add_argument('--max-frames', type=_count, default=0,
+    parser.add_argument('--max-frames', type=whole_number, default=0,
                         help='end after so many, 0 is never')
     parser.add_argument('--score-threshold', type=float,
                         default=InferenceSettings.score_threshold, help='of boxes, 0 to 1')
-    parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
-                        help='of its arithmetic; auto is the fastest this machine is made for')
+    add_engine_arguments(parser)
     parser.add_argument('--threads', type=int, default=0, help='CPU threads, 0 for all')
     return run_command(_predict, parser, argv)
 

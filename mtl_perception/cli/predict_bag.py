@@ -19,8 +19,8 @@ import sys
 import time
 from typing import Optional, Sequence
 
-from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, InferenceSettings, PRECISIONS
+from mtl_perception.cli.command import add_engine_arguments, HelpFormatter, run_command
+from mtl_perception.config import EngineConfig, InferenceSettings
 
 INCOMPLETE = 1
 
@@ -122,10 +122,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--node-name', default='perception',
                         help='predictions go under this name; several cameras have it each '
                              'in its own namespace')
-    parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
-                        help='of its arithmetic; auto is the fastest this machine is made for')
+    add_engine_arguments(parser)
     parser.add_argument('--workers', type=int, default=0,
                         help='processes, 0 for as many as there are cores for')
     parser.add_argument('--threads', type=int, default=1,

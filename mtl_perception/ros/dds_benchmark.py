@@ -31,8 +31,8 @@ import sys
 import tempfile
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from mtl_perception.cli.command import HelpFormatter, run_command
-from mtl_perception.config import EngineConfig, ENGINES, PRECISIONS
+from mtl_perception.cli.command import add_engine_arguments, HelpFormatter, run_command
+from mtl_perception.config import EngineConfig
 from mtl_perception.errors import ConfigError
 from mtl_perception.ros.child import ENDING_SIGNALS
 from mtl_perception.ros.domain import free_domain
@@ -225,10 +225,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
                         default=['640x480', '1280x720'], help='of the pictures')
     parser.add_argument('--transports', nargs='+', choices=TRANSPORTS, default=list(TRANSPORTS),
                         help='Fast DDS as it is, or with its transports for large data')
-    parser.add_argument('--engine', choices=ENGINES, default='auto', help='what runs the network')
-    parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
-    parser.add_argument('--precision', choices=PRECISIONS, default='auto',
-                        help='of its arithmetic')
+    add_engine_arguments(parser)
     parser.add_argument('--threads', type=int, default=0,
                         help='CPU threads of the engine, 0 for all')
     # SIGINT too: a shell script's background jobs begin with it ignored.
