@@ -35,8 +35,8 @@ FLOORS = (
     'checkpoint backends data augment bags bag_recovery bag_survey prediction_folder '
     'initial_weights',
     'engine training run_report training_speed evaluation evaluation_report export benchmark '
-    'bag_prediction bag_staging bag_workers bag_run bag_fleet bag_speed bag_pictures household '
-    'comparison peers race quantisation precision_speed',
+    'bag_prediction bag_staging bag_workers bag_worker_imports bag_run bag_fleet bag_speed '
+    'bag_pictures household comparison peers race quantisation precision_speed',
     'cli ros',
 )
 SIBLINGS = {
@@ -49,6 +49,7 @@ SIBLINGS = {
     ('evaluation_report', 'evaluation'), ('evaluation_report', 'engine'),
     ('mcap_walk', 'bag_records'), ('bag_recovery', 'bags'), ('bag_survey', 'bags'),
     ('bag_staging', 'bag_prediction'), ('bag_workers', 'bag_prediction'),
+    ('bag_worker_imports', 'bag_workers'), ('bag_worker_imports', 'bags'),
     ('bag_run', 'bag_prediction'), ('bag_run', 'bag_staging'), ('bag_run', 'bag_workers'),
     ('bag_run', 'engine'), ('bag_fleet', 'bag_run'), ('bag_speed', 'bag_run'),
     ('bag_speed', 'engine'), ('benchmark', 'engine'), ('bag_prediction', 'engine'),

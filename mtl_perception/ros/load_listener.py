@@ -15,6 +15,7 @@
 
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+import struct
 from typing import Dict
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -25,6 +26,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
+from rclpy.subscription import Subscription
 
 NODE = 'perception'
 DIAGNOSTICS = 'diagnostics'
@@ -50,9 +52,19 @@ class Heard:
     values: Dict[str, str]
 
 
+def _stamp_ns(message: bytes) -> int:
+    """Return the stamp of a serialized message that begins with a header."""
+    order = '<' if message[1] & 1 else '>'  # XCDR: the second byte of what precedes the message
+    seconds, nanoseconds_of_it = struct.unpack_from(f'{order}iI', message, 4)
+    return seconds * 10**9 + nanoseconds_of_it
+
+
 class LoadListener:
     """
     Subscribes to the answers and the diagnostics.
+
+    Answers are not turned into Python's objects, and came when the middleware got them: what a
+    subscriber does then takes its own time, not the node's.
 
     :param namespace: of their topics
     """
@@ -67,16 +79,18 @@ class LoadListener:
         self.diagnosed_ns = 0
         for output, message_class in STAMPED.items():
             self._node.create_subscription(message_class, f'{NODE}/{output}',
-                                           self._note(output), QoSProfile(depth=DEPTH))
+                                           self._note(output), QoSProfile(depth=DEPTH), raw=True)
         self._node.create_subscription(DiagnosticArray, DIAGNOSTICS, self._diagnose,
                                        QoSProfile(depth=DEPTH))
 
     def _note(self, output: str):
-        def note(message) -> None:
-            now_ns = self._node.get_clock().now().nanoseconds
-            stamp_ns = nanoseconds(message.header.stamp)
-            self._came_ns.setdefault(stamp_ns, {})[output] = now_ns
-        return note
+        def note(message: bytes) -> None:
+            came(message, {'received_timestamp': self._node.get_clock().now().nanoseconds})
+
+        def came(message: bytes, info) -> None:
+            self._came_ns.setdefault(_stamp_ns(message), {})[output] = info['received_timestamp']
+        # Humble's rclpy hands over the message only.
+        return came if hasattr(Subscription, 'CallbackType') else note
 
     def _diagnose(self, message: DiagnosticArray) -> None:
         self._values = {item.key: item.value for item in message.status[0].values}

@@ -39,7 +39,9 @@ from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 
 CANNOT_START = 1
 DIAGNOSTICS_PERIOD_S = 1.0
-WARM_UP_FRAMES = 2
+WARM_UP_FRAMES, WARM_UP_SIZE = 2, (480, 640)
+# Of Python's threads: a frame that came must not wait 5 ms, the default, for the worker's turn.
+SWITCH_INTERVAL_S = 1e-4
 
 
 class PerceptionNode(LifecycleNode):
@@ -128,7 +130,7 @@ class PerceptionNode(LifecycleNode):
         checkpoint = load_checkpoint(settings.start.checkpoint)
         self._engine = engine = build_engine(checkpoint, settings.engine)
         engine.prepare()
-        blank = Frame(np.zeros((engine.card.input.height, engine.card.input.width, 3), np.uint8))
+        blank = Frame(np.zeros((*WARM_UP_SIZE, 3), np.uint8))
         for _ in range(WARM_UP_FRAMES):
             engine.infer(blank, settings.inference)
         self._said = ()
@@ -245,6 +247,7 @@ class PerceptionNode(LifecycleNode):
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the node until it is told to end."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     parser = argparse.ArgumentParser(
         prog='perception_node', formatter_class=argparse.RawDescriptionHelpFormatter,
         usage='perception_node [-h] [--ros-args -r image:=/camera/image_raw -p name:=value ...]',
