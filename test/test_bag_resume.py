@@ -31,10 +31,12 @@ import numpy as np
 from picture_bags import contents, drive, IMAGE, raw_image, read_bag, run, write_bag
 import psutil
 import pytest
+from waiting import processes_with, wait_for
 
 COUNT = 400
 PARTS = COUNT // 16
 TIMEOUT_S = 60
+MARK = 'BAG_OF_TEST'
 
 
 @pytest.fixture(scope='module')
@@ -65,7 +67,7 @@ def start(weights, source, tmp_path):
             [sys.executable, '-m', 'mtl_perception.cli.predict_bag', str(source),
              str(tmp_path / 'seen'), '--checkpoint', str(weights.folder), '--workers', '2',
              *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True, env={**os.environ, 'BAG_OF_TEST': str(tmp_path)}, **options))
+            start_new_session=True, env={**os.environ, MARK: str(tmp_path)}, **options))
         return started[-1]
 
     yield start_command
@@ -83,23 +85,8 @@ def journal(tmp_path):
         return 0
 
 
-def wait_for(condition, what):
-    deadline = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.002)
-
-
-def processes_of(tmp_path):
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get('BAG_OF_TEST') == str(tmp_path) \
-                    and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+def processes_of(folder):
+    return processes_with(MARK, folder)
 
 
 def kill_in_the_middle(start, tmp_path, parts=3):

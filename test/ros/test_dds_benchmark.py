@@ -18,16 +18,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 from colour_weights import save_colour_weights
 from mtl_perception.ros.load_figures import kept_runs, Run, search_peak, summarise
 from mtl_perception.ros.worker import FrameCounts
 import numpy as np
-import psutil
 import pytest
+from waiting import processes_with, wait_for
 
 TIMEOUT_S = 60.0
+MARK = 'BENCHMARK_OF_TEST'
 LOST = {'not_sent', 'not_received', 'replaced', 'stale', 'invalid', 'pending', 'not_heard'}
 
 
@@ -47,7 +47,7 @@ def start(weights, tmp_path):
              '--seconds', '1', '--sizes', '640x480', '--transports', 'default',
              '--engine', 'onnx', '--device', 'cpu', *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, 'BENCHMARK_OF_TEST': str(tmp_path)}))
+            env={**os.environ, MARK: str(tmp_path)}))
         return started[-1]
 
     yield start_benchmark
@@ -57,23 +57,7 @@ def start(weights, tmp_path):
 
 
 def processes_of(folder):
-    """Return the processes that a benchmark with this folder has brought about."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get('BENCHMARK_OF_TEST') == str(folder) \
-                    and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def wait_for(condition, what, timeout_s=TIMEOUT_S):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f'{what} not met within {timeout_s} s'
-        time.sleep(0.05)
+    return processes_with(MARK, folder)
 
 
 def is_node_up(folder):

@@ -14,7 +14,6 @@
 """The demo as a user starts it: three processes, a recording that reads back, a clean end."""
 
 import os
-from pathlib import Path
 import signal
 import subprocess
 import sys
@@ -33,17 +32,18 @@ from mtl_perception.ros.monitor import live_table, Monitor, status_line
 from mtl_perception.ros.recording import prediction_types
 from node_client import perception, STAMPED
 import numpy as np
-import psutil
 import pytest
 from rclpy.serialization import deserialize_message
 from rich.console import Console
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
+from waiting import processes_with, wait_for
 
 RATE_HZ = 10
 PICTURES = 60
 TIMEOUT_S = 40.0
+MARK = 'DEMO_OF_TEST'
 OUTPUTS = ('detections', 'segmentation', 'classification_scores')
 
 
@@ -70,7 +70,7 @@ def start(weights, pictures, tmp_path):
             [sys.executable, '-m', 'mtl_perception.ros.demo', '--checkpoint', str(weights),
              '--source', str(pictures), '--rate', str(RATE_HZ), '--out', str(tmp_path / 'out'),
              '--lines', *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, 'DEMO_OF_TEST': str(tmp_path)}, **options))
+            env={**os.environ, MARK: str(tmp_path)}, **options))
         return started[-1]
 
     yield start_demo
@@ -79,24 +79,8 @@ def start(weights, pictures, tmp_path):
         process.communicate()
 
 
-def processes_of(folder: Path):
-    """Return the processes that a demo with this folder has brought about."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get('DEMO_OF_TEST') == str(folder) \
-                    and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def wait_for(condition, what, timeout_s=TIMEOUT_S):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f'{what} not met within {timeout_s} s'
-        time.sleep(0.05)
+def processes_of(folder):
+    return processes_with(MARK, folder)
 
 
 def child(folder, module):
@@ -201,7 +185,7 @@ def test_a_killed_demo_takes_its_children_along(start, tmp_path):
     wait_for(lambda: child(tmp_path, 'camera'), 'camera')
     demo.kill()
     demo.wait()
-    wait_for(lambda: processes_of(tmp_path) == [], 'no process', 10)
+    wait_for(lambda: processes_of(tmp_path) == [], 'no process', 10.0)
     again = start('--seconds', '3')
     output, errors = again.communicate(timeout=TIMEOUT_S)
     assert again.returncode == 0, errors

@@ -20,6 +20,7 @@ import time
 
 from mtl_perception.ros.worker import FrameCounts, FrameWorker, Outcome
 import pytest
+from waiting import wait_for
 
 
 CAMERA = 'image'
@@ -72,14 +73,6 @@ def worker(gate):
     running.stop()
 
 
-def wait_for(condition):
-    """Return once the condition holds."""
-    deadline = time.monotonic() + 5.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def test_the_newest_frame_takes_the_slot(worker, gate):
     """What waits is replaced, what is being worked on is not."""
     worker.put(CAMERA, 'first')
@@ -90,7 +83,7 @@ def test_the_newest_frame_takes_the_slot(worker, gate):
     gate.let_through()
     gate.wait_for_item()
     gate.let_through()
-    wait_for(lambda: worker.counts[CAMERA].processed == 2)
+    wait_for(lambda: worker.counts[CAMERA].processed == 2, 'two answers')
     assert gate.seen == ['first', 'fourth']
     assert worker.counts[CAMERA] == FrameCounts(received=4, processed=2, replaced=2)
 
@@ -109,7 +102,7 @@ def test_stop_finishes_one_frame_and_drops_the_waiting_one(worker, gate):
     worker.start()
     gate.wait_for_item()
     gate.let_through()
-    wait_for(lambda: worker.counts[CAMERA].pending == 0)
+    wait_for(lambda: worker.counts[CAMERA].pending == 0, 'nothing pending')
     assert gate.seen[-1] == 'while stopped'
 
 
@@ -155,7 +148,8 @@ def test_a_fast_camera_leaves_the_others_their_turns(worker, gate):
         worker.put('fast', f'fast {number + 6}')
         worker.put('slow', f'slow {number + 1}')
     gate.let_through()
-    wait_for(lambda: worker.counts['slow'].processed + worker.counts['fast'].processed >= 4)
+    wait_for(lambda: worker.counts['slow'].processed + worker.counts['fast'].processed >= 4,
+             'four answers')
     assert gate.seen[:4] == ['fast 0', 'fast 5', 'slow 1', 'fast 7']
     assert all(counts.received == total(counts) for counts in worker.counts.values())
 
