@@ -140,13 +140,11 @@ def test_two_nodes_in_two_namespaces(client, checkpoint_name):
         for process, side in ((left, 'left'), (right, 'right')):
             process.wait_for_output(f'listening to /{side}/image')
         cameras = {side: client.camera(f'/{side}/image') for side in sides}
-        for side in sides:
-            client.listen(f'{side}/perception')
-            client.warm_up(cameras[side])
         for side, other in (sides, sides[::-1]):
             client.listen(f'{side}/perception')
             client.subscribe('other', Detection2DArray, f'/{other}/perception/detections',
                              QoSProfile(depth=10))
+            client.warm_up(cameras[side])
             stamp = client.ask(cameras[side], picture(48, 64), frame_id=side)
             client.spin(0.2)
             assert client.answer('detections', stamp).header.frame_id == side
