@@ -64,7 +64,7 @@ def test_each_camera_has_its_own_outputs(client, cameras, name):
     client.listen(f'{name}/perception')
     client.listen_to_labels(f'{name}/perception')
     client.wait_until(lambda: client.received['detections/label_info'])
-    client.received.clear()
+    client.warm_up(cameras[name])
     height, width = CAMERAS[name]
     for other, camera in cameras.items():
         if other != name:
@@ -82,6 +82,7 @@ def test_a_fast_camera_does_not_starve_a_slow_one(client, cameras):
     """Each picture of the slow one is answered while the fast one floods."""
     client.listen('cam1/perception')
     slow, fast = cameras['cam1'], cameras['cam0']
+    client.warm_up(slow)
     stamps = []
     for _ in range(10):
         stamp = client.now()
