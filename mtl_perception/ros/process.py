@@ -23,6 +23,7 @@ import rclpy
 from rclpy.exceptions import NameValidationException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.signals import uninstall_signal_handlers
 from rclpy.utilities import remove_ros_args
 
 RCLError = rclpy_implementation.RCLError
@@ -96,4 +97,17 @@ def _spin(node) -> None:
                 if rclpy.ok():
                     node.get_logger().error(f'refused: {error}')
     finally:
+        _end_signal_handling()
         executor.shutdown(timeout_sec=0.0)
+
+
+def _end_signal_handling() -> None:
+    """
+    Hear no more signals, as the end has begun.
+
+    rclpy wakes executors from a thread of its own, which must be through with this one's guard
+    conditions before they are freed: on a busy machine one end in fifty was a segmentation fault.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    uninstall_signal_handlers()
