@@ -83,7 +83,7 @@ def matrix() -> List[Row]:
         'staged_naive_reversed', 'staged_all_reversed', DISTILLED)]
     for seed in others:
         rows += [Row(arm, 'unified', seed)
-                 for arm in (*singles, 'staged_naive', 'staged_all', 'joint')]
+                 for arm in (*singles, 'staged_naive', 'staged_all', 'joint', 'joint_long')]
         rows += [Row(arm, 'report', seed) for arm in (singles[0], 'staged_naive')]
     return rows
 
