@@ -165,7 +165,9 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precisio
         'INFERENCE_NUM_THREADS': num_threads or len(os.sched_getaffinity(0)),
         'PERFORMANCE_HINT': 'LATENCY', 'NUM_STREAMS': 1,
         # Decoding and DDS may need the core that a pinned thread would stay on.
-        'ENABLE_CPU_PINNING': False}
+        'ENABLE_CPU_PINNING': False,
+        # Kernels of every shape that ever came would be kept.
+        'CPU_RUNTIME_CACHE_CAPACITY': 0}
     try:
         # Not whatever format OpenVINO takes the bytes for: it reads half a dozen.
         reader = FrontEndManager().load_by_framework('onnx')
