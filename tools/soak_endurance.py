@@ -25,6 +25,7 @@ from soak_figures import describe, FLAT, Holdings, is_balanced, Row
 SAMPLES = 200
 WARM_UP_FRAMES = 150
 WARM_UP_SHARE = 0.1
+# Until the allocator and OpenVINO have what they reuse: about eight lives, 10 MB.
 WARM_UP_CYCLES = 10
 SIZES = ((48, 64), (36, 64), (97, 131), (120, 160), (64, 48), (3, 3), (240, 320))
 # Channels and bytes a value; those of YUV need even sizes.

@@ -170,7 +170,7 @@ def test_it_ends_at_any_moment_and_leaves_no_process(start, tmp_path, moment, nu
     wait_for({'start': (tmp_path / 'out' / 'bag.partial').exists,
               'node': lambda: child(tmp_path, 'node'),
               'camera': lambda: child(tmp_path, 'camera'),
-              'answers': lambda: 'latency' in demo.stdout.readline()}[moment], moment)
+              'answers': lambda: 'latency' in demo.stdout.readline()}[moment], moment, TIMEOUT_S)
     demo.send_signal(number)
     output, errors = demo.communicate(timeout=15)
     assert demo.returncode == 130
@@ -182,7 +182,7 @@ def test_it_ends_at_any_moment_and_leaves_no_process(start, tmp_path, moment, nu
 
 def test_a_killed_demo_takes_its_children_along(start, tmp_path):
     demo = start()
-    wait_for(lambda: child(tmp_path, 'camera'), 'camera')
+    wait_for(lambda: child(tmp_path, 'camera'), 'camera', TIMEOUT_S)
     demo.kill()
     demo.wait()
     wait_for(lambda: processes_of(tmp_path) == [], 'no process', 10.0)
@@ -194,7 +194,7 @@ def test_a_killed_demo_takes_its_children_along(start, tmp_path):
 @pytest.mark.parametrize('module', ['node', 'camera'])
 def test_a_child_that_crashes_is_reported(start, tmp_path, module):
     demo = start()
-    wait_for(lambda: child(tmp_path, 'camera'), 'camera')
+    wait_for(lambda: child(tmp_path, 'camera'), 'camera', TIMEOUT_S)
     time.sleep(0.5)
     child(tmp_path, module).kill()
     output, errors = demo.communicate(timeout=20)

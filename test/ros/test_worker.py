@@ -24,6 +24,7 @@ from waiting import wait_for
 
 
 CAMERA = 'image'
+TIMEOUT_S = 5.0
 
 
 def total(counts):
@@ -83,7 +84,7 @@ def test_the_newest_frame_takes_the_slot(worker, gate):
     gate.let_through()
     gate.wait_for_item()
     gate.let_through()
-    wait_for(lambda: worker.counts[CAMERA].processed == 2, 'two answers')
+    wait_for(lambda: worker.counts[CAMERA].processed == 2, 'two answers', TIMEOUT_S)
     assert gate.seen == ['first', 'fourth']
     assert worker.counts[CAMERA] == FrameCounts(received=4, processed=2, replaced=2)
 
@@ -102,7 +103,7 @@ def test_stop_finishes_one_frame_and_drops_the_waiting_one(worker, gate):
     worker.start()
     gate.wait_for_item()
     gate.let_through()
-    wait_for(lambda: worker.counts[CAMERA].pending == 0, 'nothing pending')
+    wait_for(lambda: worker.counts[CAMERA].pending == 0, 'nothing pending', TIMEOUT_S)
     assert gate.seen[-1] == 'while stopped'
 
 
@@ -149,7 +150,7 @@ def test_a_fast_camera_leaves_the_others_their_turns(worker, gate):
         worker.put('slow', f'slow {number + 1}')
     gate.let_through()
     wait_for(lambda: worker.counts['slow'].processed + worker.counts['fast'].processed >= 4,
-             'four answers')
+             'four answers', TIMEOUT_S)
     assert gate.seen[:4] == ['fast 0', 'fast 5', 'slow 1', 'fast 7']
     assert all(counts.received == total(counts) for counts in worker.counts.values())
 
