@@ -31,6 +31,8 @@ VOTING_IOU = 0.7
 # Blocks of a mask that are worked on at once: all between two classes in a frame of rooms, and
 # some megabytes where every cell says another class.
 BLOCKS_AT_ONCE = 512
+# Index arrays of a tenth of a megabyte are kept for so many pictures' sizes, as by the engine.
+KEPT_SIZES = 8
 
 
 class Heads(NamedTuple):
@@ -132,7 +134,7 @@ def _interpolated(corners: np.ndarray, steps: np.ndarray) -> np.ndarray:
     return result
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=KEPT_SIZES)
 def _corners(rows: int, columns: int) -> np.ndarray:
     """
     Return the cells around each block of pixels between cell centres, int64 ``[4, blocks]``.
@@ -145,7 +147,7 @@ def _corners(rows: int, columns: int) -> np.ndarray:
                     ).reshape(4, -1)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=2 * KEPT_SIZES)
 def _nearest(content: int, source: int) -> np.ndarray:
     """Return for each of ``source`` pixels that of ``content`` pixels under its centre, int64."""
     return cv2.resize(np.arange(content, dtype=np.float32)[None], (source, 1),

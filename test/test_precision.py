@@ -13,6 +13,7 @@
 # limitations under the License.
 """OpenVINO and ONNX Runtime run one graph alike, in each precision, and say which."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -115,6 +116,35 @@ print('modules', *({{'torch', 'onnxruntime', 'openvino'}} & set(
     assert run.returncode == 0, run.stderr
     *lines, modules = run.stdout.splitlines()
     return lines[0], lines[1:], set(modules.split()[1:])
+
+
+MANY_SHAPES = """
+import os
+from pathlib import Path
+from mtl_perception.checkpoint import load_checkpoint
+from mtl_perception.config import EngineConfig
+from mtl_perception.engine import build_engine
+from mtl_perception.frame import Frame
+import numpy as np
+
+engine = build_engine(load_checkpoint('household'), EngineConfig('onnx', num_threads=1))
+sizes = np.random.default_rng(0).integers(1, 130, (400, 2)).tolist()
+pages = []
+for height, width in sizes:
+    engine.infer(Frame(np.zeros((height, width, 3), np.uint8)))
+    pages.append(int(Path('/proc/self/statm').read_text().split()[1]))
+quarter = len(pages) // 4
+growth = np.median(pages[-quarter:]) - np.median(pages[quarter:2 * quarter])
+print(growth * os.sysconf('SC_PAGE_SIZE') / 1e6)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'malloc_trim'), reason='not glibc')
+def test_pictures_of_many_shapes_take_no_more_memory():
+    """OpenVINO prepares itself for each, and the holes that this leaves are given back."""
+    run = subprocess.run([sys.executable, '-c', MANY_SHAPES], capture_output=True, text=True,
+                         timeout=60)
+    assert float(run.stdout) < 4.0, run.stderr
 
 
 def test_two_processes_choose_alike(household):
