@@ -141,7 +141,7 @@ print(growth * os.sysconf('SC_PAGE_SIZE') / 1e6)
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'malloc_trim'), reason='not glibc')
 def test_pictures_of_many_shapes_take_no_more_memory():
-    """OpenVINO prepares itself for each, and the holes that this leaves are given back."""
+    """Memory that was set aside for a shape and is free again goes back to the system."""
     run = subprocess.run([sys.executable, '-c', MANY_SHAPES], capture_output=True, text=True,
                          timeout=60)
     assert float(run.stdout) < 4.0, run.stderr
