@@ -16,7 +16,11 @@
 from dataclasses import dataclass, fields
 from enum import Enum
 import threading
+import time
 from typing import Any, Callable, Dict, Optional
+
+# From a frame's arrival to the network's run, which needs no interpreter.
+HEAD_START_S = 0.001
 
 
 class Outcome(Enum):
@@ -77,6 +81,7 @@ class FrameWorker:
         self._slots: Dict[str, Any] = {}
         self._counts: Dict[str, FrameCounts] = {}
         self._running = False
+        self._at_work = False
         self._thread: Optional[threading.Thread] = None
 
     @property
@@ -105,14 +110,22 @@ class FrameWorker:
         self._thread = None
 
     def put(self, camera: str, frame: Any) -> None:
-        """Offer a camera's frame; it takes the place of one that still waits."""
+        """
+        Offer a camera's frame; it takes the place of one that still waits.
+
+        Where the thread has nothing else to do, the caller rests for a millisecond: what it does
+        next would compete for the interpreter with the frame.
+        """
         with self._changed:
+            takes_it_now = self._running and not self._at_work
             if camera in self._slots:
                 self._count(camera, FrameCounts(received=1, replaced=1))
             else:
                 self._count(camera, FrameCounts(received=1, pending=1))
             self._slots[camera] = frame
             self._changed.notify()
+        if takes_it_now:
+            time.sleep(HEAD_START_S)
 
     def _count(self, camera: str, change: FrameCounts) -> None:
         self._counts[camera] = self._counts.get(camera, FrameCounts()) + change
@@ -125,7 +138,9 @@ class FrameWorker:
                     return
                 camera = next(iter(self._slots))
                 frame = self._slots.pop(camera)
+                self._at_work = True
             outcome = self._process(camera, frame)
             del frame  # a picture of many megabytes would stay until the next one comes
             with self._changed:
                 self._count(camera, FrameCounts(**{outcome.value: 1, 'pending': -1}))
+                self._at_work = False
