@@ -72,6 +72,9 @@ _PLANAR = {'nv12': cv2.COLOR_YUV2BGR_NV12, 'nv21': cv2.COLOR_YUV2BGR_NV21, 'nv24
 MAX_COMPRESSED_PIXELS = 1 << 26
 _JPEG_FRAMES = frozenset(range(0xc0, 0xd0)) - {0xc4, 0xc8, 0xcc}
 _JPEG_ALONE = frozenset([0x00, 0x01, *range(0xd0, 0xda)])  # markers without a length
+_PNG_START = b'\x89PNG\r\n\x1a\n'
+_PNG_HEADER = struct.Struct('>16xII')  # width and height are the first of the first chunk
+_PNG_CHUNK, _PNG_CHECKSUM_SIZE = struct.Struct('>I4s'), 4
 
 
 def _ros_converter() -> Optional[ColourConverter]:
@@ -179,14 +182,24 @@ def _jpeg_size(data: bytes) -> Optional[Tuple[int, int]]:
     return None
 
 
+def _png_size(data: bytes) -> Optional[Tuple[int, int]]:
+    """Return (width, height) of a PNG whose chunks are all there, else None."""
+    # The decoder takes memory for what a chunk says that it holds: 4 GB where that is damaged.
+    place = len(_PNG_START)
+    while place + _PNG_CHUNK.size <= len(data):
+        length, kind = _PNG_CHUNK.unpack_from(data, place)
+        if kind == b'IEND' and not length:
+            return _PNG_HEADER.unpack_from(data) if len(data) >= _PNG_HEADER.size else None
+        place += _PNG_CHUNK.size + length + _PNG_CHECKSUM_SIZE
+    return None
+
+
 def _compressed_size(data: bytes) -> Optional[Tuple[int, int]]:
     """Return (width, height) of a JPEG or PNG that has its end, None of anything else."""
     # The decoders fill with grey what is cut off.
     if data.startswith(b'\xff\xd8') and data.rfind(b'\xff\xd9') > data.rfind(b'\xff\xda'):
         return _jpeg_size(data)
-    if data.startswith(b'\x89PNG\r\n\x1a\n') and b'IEND' in data[-64:] and len(data) >= 24:
-        return struct.unpack_from('>II', data, 16)
-    return None
+    return _png_size(data) if data.startswith(_PNG_START) else None
 
 
 def _decode_compressed(message) -> np.ndarray:

@@ -252,6 +252,16 @@ def test_a_small_file_cannot_claim_a_huge_picture(bomb, width, height, monkeypat
     assert f'{width}x{height}' in refusal(compressed(bomb(width, height)))
 
 
+@pytest.mark.parametrize('kind', [b'IHDR', b'IDAT', b'IEND'])
+@pytest.mark.parametrize('length', [1000, 0x7fffffff, 0xd5000204])
+def test_a_png_cannot_claim_a_huge_chunk(kind, length, monkeypatch):
+    """The decoder makes room for it: 3.6 GB for 26 KB of which four bytes are damaged."""
+    monkeypatch.setattr(cv2, 'imdecode', lambda *_: pytest.fail('decoded'))
+    data = bytearray(cv2.imencode('.png', colours())[1].tobytes())
+    struct.pack_into('>I', data, data.index(kind) - 4, length)
+    assert 'JPEG or PNG' in refusal(compressed(bytes(data)))
+
+
 @pytest.mark.parametrize('extension', ['.webp', '.tiff', '.bmp', '.ppm'])
 def test_other_files_are_refused(extension):
     """What no camera sends is no way in for a decoder's faults."""
