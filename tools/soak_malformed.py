@@ -38,8 +38,9 @@ ROUNDS = 5
 PACE_S = 0.002
 # One for each shape that the network's input can take: memory is set aside for each, once.
 WARM_UP_SIZES = {input_shape(512, 512, *size): size for size in product(range(1, 33), repeat=2)}
-# By then each encoding and each reason for a refusal has come and the code for it is loaded.
-WARM_UP_EXAMPLES = 500
+# Pictures of ever new sizes leave holes in the heap; by then there are as many as there will be.
+WARM_UP_EXAMPLES = 150
+WARM_UP_SHARE = 0.25
 STDERR = 2
 USUAL = 5
 LARGEST = 2**32 - 1
@@ -231,7 +232,8 @@ def _decided(bench: Bench, node: Subject, sized: Callable[[int, int], Any],
 
     for height, width in WARM_UP_SIZES.values():
         send(sized(height, width))
-    each_example(strategy, WARM_UP_EXAMPLES, ROUNDS, send)
+    warm_up = max(WARM_UP_EXAMPLES, round(WARM_UP_SHARE * count))
+    each_example(strategy, warm_up, ROUNDS, send)
     node.count_from_here()
     told.clear()
     holdings = Holdings(node.process.pid)
