@@ -24,7 +24,7 @@ import numpy as np
 GROWTH_MB = 5.0
 # Of the samples at either end of a run: what is freed may go back to the system a little later.
 END_SHARE = 0.1
-END_SAMPLES = 3
+END_SAMPLES = 6
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ class Holdings:
     @property
     def growth_mb(self) -> float:
         """Return the difference of the median memory at either end."""
-        count = max(END_SAMPLES, round(END_SHARE * len(self._samples)))
+        wanted = max(END_SAMPLES, round(END_SHARE * len(self._samples)))
+        count = max(1, min(wanted, len(self._samples) // 2))
         megabytes = self.series
         return float(np.median(megabytes[-count:]) - np.median(megabytes[:count]))
 

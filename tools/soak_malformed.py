@@ -39,7 +39,7 @@ PACE_S = 0.002
 # One for each shape that the network's input can take: memory is set aside for each, once.
 WARM_UP_SIZES = {input_shape(512, 512, *size): size for size in product(range(1, 33), repeat=2)}
 # Pictures of ever new sizes leave holes in the heap; by then there are as many as there will be.
-WARM_UP_EXAMPLES = 150
+WARM_UP_EXAMPLES = 800
 WARM_UP_SHARE = 0.25
 STDERR = 2
 USUAL = 5
@@ -246,7 +246,7 @@ def _decided(bench: Bench, node: Subject, sized: Callable[[int, int], Any],
     answered = node.answered()
     return Row(
         f'{count:,} {type(good).__name__} messages made up by hypothesis, a good one after each '
-        f'{BURST}',
+        f'{BURST}, after {warm_up:,} to warm up',
         f'each is counted invalid or answered; each good one is answered; {FLAT}; the account is '
         'exact',
         f'{counts.invalid:,} invalid, {answered - burst.good_ones:,} answered '
