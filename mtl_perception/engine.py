@@ -24,13 +24,10 @@ from mtl_perception.checkpoint import Checkpoint
 from mtl_perception.config import EngineConfig, InferenceSettings
 from mtl_perception.errors import DeviceError
 from mtl_perception.frame import Frame
-from mtl_perception.postprocess import Postprocessor
+from mtl_perception.postprocess import KEPT_SIZES, Postprocessor
 from mtl_perception.prediction import Prediction
 from mtl_perception.preprocess import input_shape, KeptLetterbox, Letterbox
 import numpy as np
-
-# What is kept for a size is some megabytes; cameras have a few sizes, folders of pictures many.
-MAX_PICTURE_SIZES = 8
 
 
 def _stages_for(card: Card, height: int, width: int) -> Tuple[KeptLetterbox, Postprocessor]:
@@ -58,7 +55,7 @@ class Engine:
         self.warnings = warnings
         self._backend = backend
         self._open_stand_in = open_stand_in
-        self._stages_for = lru_cache(maxsize=MAX_PICTURE_SIZES)(partial(_stages_for, card))
+        self._stages_for = lru_cache(maxsize=KEPT_SIZES)(partial(_stages_for, card))
 
     @property
     def engine_name(self) -> str:

@@ -31,7 +31,7 @@ VOTING_IOU = 0.7
 # Blocks of a mask that are worked on at once: all between two classes in a frame of rooms, and
 # some megabytes where every cell says another class.
 BLOCKS_AT_ONCE = 512
-# Index arrays of a tenth of a megabyte are kept for so many pictures' sizes, as by the engine.
+# What is kept for a size is some megabytes; cameras have a few sizes, folders of pictures many.
 KEPT_SIZES = 8
 
 
