@@ -69,7 +69,7 @@ CHECKS = {
     'frames': Check('soak_endurance.endurance', 20_000, 150, 'frames'),
     'malformed_images': Check('soak_malformed.malformed_images', 12_000, 300, 'messages'),
     'malformed_compressed': Check('soak_malformed.malformed_compressed', 12_000, 300, 'messages'),
-    'malformed_bytes': Check('soak_malformed.malformed_bytes', 2_000, 50, 'messages'),
+    'malformed_bytes': Check('soak_malformed.malformed_bytes', 2_000, 300, 'messages'),
     'parameters': Check('soak_parameters.parameters', 5_000, 50, 'changes'),
     'lifecycle': Check('soak_endurance.lifecycle', 200, 3, 'cycles'),
     'flood': Check('soak_load.flood', 60, 3, 's'),

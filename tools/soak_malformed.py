@@ -38,6 +38,9 @@ ROUNDS = 5
 PACE_S = 0.002
 # One for each shape that the network's input can take: memory is set aside for each, once.
 WARM_UP_SIZES = {input_shape(512, 512, *size): size for size in product(range(1, 33), repeat=2)}
+# A shape that few cameras have: after it the node gives back the memory that it no longer needs,
+# so that what it holds is always measured at the same point.
+GOOD_SIZE = 40, 200
 # Pictures of ever new sizes leave holes in the heap; by then there are as many as there will be.
 WARM_UP_EXAMPLES = 800
 WARM_UP_SHARE = 0.25
@@ -215,10 +218,17 @@ def _seems_good(message: Any) -> bool:
         return False
 
 
+def _warm_up(strategy: st.SearchStrategy, count: int, send: Callable[[Any], None]) -> int:
+    """Send other examples than those that count; return how many."""
+    examples = max(WARM_UP_EXAMPLES, round(WARM_UP_SHARE * count))
+    each_example(strategy, examples, ROUNDS, send)
+    return examples
+
+
 def _decided(bench: Bench, node: Subject, sized: Callable[[int, int], Any],
              strategy: st.SearchStrategy, count: int) -> Row:
     """Send until the node has looked at as many as wanted; a newer one may replace some."""
-    good = sized(48, 64)
+    good = sized(*GOOD_SIZE)
     told: Counter = Counter()
 
     def send(message) -> None:
@@ -232,8 +242,7 @@ def _decided(bench: Bench, node: Subject, sized: Callable[[int, int], Any],
 
     for height, width in WARM_UP_SIZES.values():
         send(sized(height, width))
-    warm_up = max(WARM_UP_EXAMPLES, round(WARM_UP_SHARE * count))
-    each_example(strategy, warm_up, ROUNDS, send)
+    warm_up = _warm_up(strategy, count, send)
     node.count_from_here()
     told.clear()
     holdings = Holdings(node.process.pid)
@@ -281,21 +290,28 @@ def malformed_compressed(bench: Bench, count: int) -> Row:
 def malformed_bytes(bench: Bench, count: int) -> Row:
     """Send what is no message."""
     with bench.connected('wired', PATIENT) as node:
-        good = still()
-        holdings = Holdings(node.process.pid)
+        good = still(*GOOD_SIZE)
 
         def send(data: bytes) -> None:
             node.publish_bytes(data)
             time.sleep(PACE_S)
+
+        for height, width in WARM_UP_SIZES.values():
+            node.ask(still(height, width))
+        warm_up = _warm_up(no_messages(), count, send)
+        assert node.ask(good), 'wired does not answer'
+        node.count_from_here()
+        holdings = Holdings(node.process.pid)
         burst = Burst(node, good, send, lambda: (holdings.sample(), bench.tick(BURST)))
         each_example(no_messages(), count, 0, burst.add)
         counts = node.counts()
         return Row(
             f'the bytes of {burst.examples:,} messages damaged on the wire, a good one after each '
-            f'{BURST}',
+            f'{BURST}, after {warm_up:,} to warm up',
             f'each good one is answered; {FLAT}; the account is exact',
             f'{burst.good_ones - burst.silent} of {burst.good_ones} good ones answered; '
             f'{holdings}; {describe(counts)}',
             not burst.silent and burst.good_ones > 0 and is_balanced(counts) and holdings.is_flat
             and node.is_sound(),
-            {'count': burst.examples, 'good_ones': burst.good_ones, 'silent': burst.silent})
+            {'count': burst.examples, 'good_ones': burst.good_ones, 'silent': burst.silent,
+             'growth_mb': holdings.growth_mb, 'resident_mb': holdings.series})
