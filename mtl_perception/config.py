@@ -20,7 +20,7 @@ import re
 from mtl_perception.errors import ConfigError
 
 ENGINES = ('auto', 'onnx', 'torch')
-PRECISIONS = ('auto', 'float32', 'bfloat16', 'int8')
+PRECISIONS = ('auto', 'float32', 'float16', 'bfloat16', 'int8')
 
 
 def _require(condition: bool, name: str, expected: str, value) -> None:
@@ -73,9 +73,9 @@ class EngineConfig:
     :param num_threads: CPU threads, 0 for all
     :param require_device: fail where the engine, device or precision cannot be had, rather than
         warn and take the next best
-    :param precision: of the network's arithmetic: ``float32``, ``bfloat16``, ``int8``, or ``auto``
-        for the fastest that this machine has instructions for; two processes on one machine
-        choose alike
+    :param precision: of the network's arithmetic: ``float32``, ``float16`` (TensorRT on an NVIDIA
+        GPU), ``bfloat16`` and ``int8`` (a CPU), or ``auto`` for the fastest that this machine's
+        CPU has instructions for, float32 on a GPU; two processes on one machine choose alike
     :raises ConfigError: if a value is none of these
     """
 

@@ -74,7 +74,7 @@ class Engine:
 
     @property
     def precision(self) -> str:
-        """Return that of the network's arithmetic: ``float32``, ``bfloat16`` or ``int8``."""
+        """Return that of the network's arithmetic: one of ``PRECISIONS`` but ``auto``."""
         return self._backend.precision
 
     def prepare(self) -> None:

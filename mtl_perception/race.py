@@ -133,6 +133,7 @@ def matmul_flops(threads: int, precision: str = 'float32') -> float:
 
 def _ours(plan: RacePlan) -> Callable:
     engine = build_engine(load_checkpoint(plan.checkpoint), plan.engine)
+    engine.prepare()
     return lambda picture: engine.infer(Frame(picture))
 
 

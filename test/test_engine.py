@@ -21,7 +21,7 @@ import sys
 from colour_weights import BLUE, RED, save_colour_weights
 from hypothesis import given, settings, strategies
 from mtl_perception.backends import NVIDIA_DEVICES
-from mtl_perception.backends.onnx_backend import OnnxBackend
+from mtl_perception.backends.onnx_backend import OnnxBackend, open_session
 from mtl_perception.checkpoint import load_checkpoint, ONNX, save_checkpoint
 from mtl_perception.config import EngineConfig, InferenceSettings
 from mtl_perception.engine import build_engine, Engine
@@ -145,6 +145,44 @@ def test_torch_says_that_its_device_gives_no_answer():
     with pytest.raises(DeviceError, match='meta is lost to engine torch') as caught:
         nowhere.run(np.zeros((1, 8, 8, 3), np.uint8))
     assert '\n' not in str(caught.value)
+
+
+@without_gpu
+def test_a_network_that_cannot_be_recorded_runs_unrecorded():
+    """Why is told by the provider."""
+    torch = pytest.importorskip('torch')
+    from mtl_perception.backends.torch_backend import TorchBackend
+    backend = TorchBackend(torch.nn.Identity(), 'cuda:0', [(1, 8, 8, 3)])
+    assert backend.provider == 'PyTorch'
+    backend.prepare()
+    assert backend.provider.startswith('PyTorch without CUDA graphs (')
+    assert '\n' not in backend.provider
+    with pytest.raises(DeviceError, match='cuda:0 is lost to engine torch'):
+        backend.run(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+@pytest.mark.filterwarnings('ignore:Specified provider')
+def test_a_gpu_that_does_not_come_is_not_the_weights_fault(folder):
+    """And weights at fault are not the GPU's."""
+    path, absent = folder / ONNX, [('CUDAExecutionProvider', {}), ('CPUExecutionProvider', {})]
+    if absent[0][0] in onnxruntime.get_available_providers():
+        pytest.skip('ONNX Runtime with CUDA')
+    with pytest.raises(DeviceError, match='CUDAExecutionProvider of ONNX Runtime, got CPU'):
+        open_session(path, path.read_bytes(), absent, 1)
+    with pytest.raises(CheckpointError, match='export the weights again'):
+        open_session(path, b'no graph', absent, 1)
+
+
+def test_a_graph_of_one_shape_says_what_that_of_all_says(folder):
+    """Such are given to TensorRT."""
+    path = folder / ONNX
+    content, height, width = path.read_bytes(), 48, 64
+    fixed, free = (open_session(path, content, [('CPUExecutionProvider', {})], 1, sizes)
+                   for sizes in ({'height': height, 'width': width}, {}))
+    assert fixed.get_inputs()[0].shape == [1, height, width, 3]
+    picture = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), np.uint8)
+    np.testing.assert_allclose(fixed.run(None, {'image': picture})[0],
+                               free.run(None, {'image': picture})[0], atol=1e-5)
 
 
 @pytest.mark.parametrize('content', [b'\0', b'no graph', b'\x08\x08' * 100])

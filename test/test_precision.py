@@ -52,7 +52,7 @@ def noise(height, width, seed=0):
 def precisions_of(checkpoint):
     """Return what this machine and the weights have."""
     return [name for name in PRECISIONS[1:]
-            if (name != 'bfloat16' or HAS_BFLOAT16)
+            if name != 'float16' and (name != 'bfloat16' or HAS_BFLOAT16)
             and (name != 'int8' or INT8_ONNX in checkpoint.card.files)]
 
 
@@ -175,12 +175,20 @@ def test_int8_without_such_weights_is_said(folder):
     assert '\n' not in str(caught.value)
 
 
-def test_other_precisions_are_for_the_cpu(folder):
+def test_other_precisions_are_not_for_torch(folder):
     """Torch runs float32, and so says the error; no library is loaded for that."""
     with pytest.raises(DeviceError, match='expected precision float32 for engine torch'):
         open_backend('torch', load_checkpoint(folder), 'cpu', 1, 'int8')
-    with pytest.raises(ConfigError, match='precision: expected one of auto, float32, bfloat16'):
-        EngineConfig(precision='float16')
+    with pytest.raises(ConfigError, match='precision: expected one of auto, float32, float16'):
+        EngineConfig(precision='float8')
+
+
+def test_half_precision_is_for_the_gpu(folder):
+    """The next best on a CPU, and why."""
+    provider, warnings, modules = in_another_process(folder, 'float16')
+    assert provider.startswith('OpenVINO') and modules == {'openvino'}
+    assert len(warnings) == 1 and 'in float16 cannot be had, running onnx on cpu' in warnings[0]
+    assert 'expected an NVIDIA GPU for precision float16' in warnings[0]
 
 
 def test_the_int8_graph_is_verified_as_the_others_are(household, tmp_path):

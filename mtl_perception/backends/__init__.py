@@ -73,7 +73,7 @@ def open_backend(name: str, checkpoint: Checkpoint, device: str, num_threads: in
     :param name: a key of ``BACKENDS``
     :param device: ``cpu`` or ``cuda:N``
     :param num_threads: CPU threads, 0 for all
-    :param precision: ``auto``, ``float32``, ``bfloat16`` or ``int8``
+    :param precision: ``auto``, ``float32``, ``float16``, ``bfloat16`` or ``int8``
     :raises DeviceError: if its library is not installed, or the device or precision not there
     :raises CheckpointError: if the checkpoint is altered or does not fit its card
     """
@@ -82,7 +82,7 @@ def open_backend(name: str, checkpoint: Checkpoint, device: str, num_threads: in
                           'check the driver with nvidia-smi, or use cpu')
     if name == 'torch' and precision not in ('auto', 'float32'):
         raise DeviceError(f'expected precision float32 for engine torch, got {precision}; '
-                          'use engine onnx on the CPU')
+                          'use engine onnx')
     try:
         module = importlib.import_module(BACKENDS[name])
         return module.open_network(checkpoint, device, num_threads, precision)

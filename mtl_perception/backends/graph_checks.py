@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, List, Mapping, Optional, Tuple
 
 from mtl_perception.backends import Backend
+from mtl_perception.backends.common_shapes import Shape
 from mtl_perception.checkpoint import Checkpoint, INT8_ONNX, ONNX, verified_bytes
 from mtl_perception.errors import CheckpointError, DeviceError
 from mtl_perception.onnx_graph import check_straight
-from mtl_perception.preprocess import input_shape
 import numpy as np
 
 # By name: element type, and each dimension's size, None where it depends on the picture.
@@ -72,21 +72,19 @@ def require_signature(found: Signature, checkpoint: Checkpoint, path: Path) -> N
                               'export the weights again')
 
 
-def try_out(backend: Backend, checkpoint: Checkpoint, path: Path) -> None:
+def try_out(backend: Backend, checkpoint: Checkpoint, path: Path, shape: Shape) -> None:
     """
     Look at a blank picture: what a graph declares need not be what it does.
 
+    :param shape: ``[1, H, W, 3]``, best one that will come, so that what this prepares is of use
     :raises CheckpointError: if the prediction has not the shape that the card implies
     :raises DeviceError: if the device is lost
     """
-    card = checkpoint.card
-    # A camera's picture: what most will be, so that what this prepares is of use.
-    card = card.with_input(*input_shape(card.input.height, card.input.width, 3, 4))
-    blank = np.zeros((1, card.input.height, card.input.width, 3), np.uint8)
+    card = checkpoint.card.with_input(*shape[1:3])
     expected = 1, card.layout.channels, card.cells
     found: Any
     try:
-        found = backend.run(blank).shape
+        found = backend.run(np.zeros(shape, np.uint8)).shape
     except DeviceError:
         raise
     except Exception as error:  # the libraries' exceptions share no base class

@@ -45,13 +45,18 @@ def _choose(openvino: Optional[ModuleType], checkpoint: Checkpoint) -> str:
 
 def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precision: str) -> Backend:
     """
-    Return the checkpoint's graph on ``device``: in OpenVINO on a CPU if it is installed.
+    Return the checkpoint's graph on ``device``.
+
+    On a CPU in OpenVINO if that is installed; on a GPU in TensorRT for float16, else with CUDA.
 
     :param precision: ``auto`` or one of its values
     :raises DeviceError: if the device or the precision is not there
     :raises CheckpointError: if the graph is altered, malformed or does not fit the card
     :raises ImportError: if neither library is installed
     """
+    if precision == 'float16' and device == 'cpu':
+        raise DeviceError('expected an NVIDIA GPU for precision float16, got device cpu; use '
+                          'bfloat16 or float32')
     openvino = _openvino() if device == 'cpu' else None
     if precision == 'auto':
         precision = _choose(openvino, checkpoint)
@@ -63,5 +68,8 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precisio
     if precision == 'bfloat16':
         raise DeviceError(f'expected OpenVINO on a CPU for precision bfloat16, got none on '
                           f'{device}; `pip install openvino` or use float32')
+    if precision == 'float16':
+        from mtl_perception.backends import tensorrt_backend
+        return tensorrt_backend.open_network(checkpoint, device, num_threads)
     from mtl_perception.backends import onnx_backend
     return onnx_backend.open_network(checkpoint, device, num_threads, precision)

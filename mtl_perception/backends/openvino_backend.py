@@ -19,20 +19,16 @@ from functools import lru_cache
 from io import BytesIO
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
+from mtl_perception.backends.common_shapes import common_shapes, Shape
 from mtl_perception.backends.graph_checks import (
     graph_bytes, graph_path, not_loadable, require_signature, Signature, try_out)
-from mtl_perception.card import Card
 from mtl_perception.checkpoint import Checkpoint
 from mtl_perception.errors import CheckpointError
-from mtl_perception.preprocess import input_shape
 import numpy as np
 import openvino
 from openvino.frontend import FrontEndManager
-
-COMMON_SOURCES = ((3, 4), (9, 16))
-"""Rows and columns of cameras' pictures whose network shapes get a graph of their own."""
 
 # OpenVINO's word for a precision, and the instructions that multiply such numbers: without them
 # it emulates bfloat16, and int8 is slower than float32.
@@ -42,8 +38,6 @@ CAPABILITIES = {'bfloat16': 'BF16', 'int8': 'INT8'}
 INSTRUCTIONS = {'bfloat16': {'avx512_bf16', 'amx_bf16'}, 'int8': {'avx512_vnni', 'avx_vnni'}}
 CPU_INFO = Path('/proc/cpuinfo')
 ELEMENTS = {'u8': 'uint8', 'f32': 'float32'}
-
-Shape = Tuple[int, ...]
 
 
 class OpenVinoBackend:
@@ -160,12 +154,6 @@ def _signature(model: openvino.Model) -> Signature:
         for value in (*model.inputs, *model.outputs)}
 
 
-def _common_shapes(card: Card) -> List[Shape]:
-    size = card.input
-    return list(dict.fromkeys((1, *input_shape(size.height, size.width, *source), 3)
-                              for source in COMMON_SOURCES))
-
-
 def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precision: str
                  ) -> OpenVinoBackend:
     """
@@ -196,6 +184,7 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precisio
         raise
     except Exception as error:  # the library's exceptions share no base class
         raise not_loadable(path, 'OpenVINO', error) from None
-    backend = OpenVinoBackend(path, model, options, precision, _common_shapes(checkpoint.card))
-    try_out(backend, checkpoint, path)
+    common = common_shapes(checkpoint.card)
+    backend = OpenVinoBackend(path, model, options, precision, common)
+    try_out(backend, checkpoint, path, common[0])
     return backend

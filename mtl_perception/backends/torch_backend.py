@@ -13,7 +13,11 @@
 # limitations under the License.
 """PyTorch, on the device it is given."""
 
+from typing import Dict, Sequence
+
 from mtl_perception.backends import device_lost
+from mtl_perception.backends.common_shapes import common_shapes, Shape
+from mtl_perception.backends.cuda_graph import CudaGraph
 from mtl_perception.checkpoint import Checkpoint, SAFETENSORS, verified_bytes
 from mtl_perception.errors import CheckpointError, DeviceError
 from mtl_perception.network import build_network
@@ -25,26 +29,49 @@ import torch
 
 
 class TorchBackend:
-    """A network in evaluation mode."""
+    """
+    A network in evaluation mode.
+
+    On a GPU it is recorded for each common shape of picture, if that succeeds, and launched kernel
+    by kernel for all others.
+    """
 
     name = 'torch'
-    provider = 'PyTorch'
     precision = 'float32'
 
-    def __init__(self, network: torch.nn.Module, device: str):
-        """Take a network that lies on ``device``."""
-        self.device = device
-        self._network = network
+    def __init__(self, network: torch.nn.Module, device: str, common: Sequence[Shape] = ()):
+        """
+        Take a network that lies on ``device``.
 
+        :param common: shapes ``[1, H, W, 3]`` that are worth a recording
+        """
+        self.device = device
+        self.provider = 'PyTorch'
+        self._network = network
+        self._common = common
+        self._recorded: Dict[Shape, CudaGraph] = {}
+
+    @torch.inference_mode()
     def prepare(self) -> None:
-        """Nothing is left to do."""
+        """Record for the common shapes on a GPU; what became of it is told by ``provider``."""
+        if self.device == 'cpu':
+            return
+        try:
+            self._recorded = {shape: CudaGraph(self._network, shape, self.device)
+                              for shape in self._common}
+            self.provider = 'PyTorch with CUDA graphs'
+        except Exception as error:  # it is faster with them, and no worse without
+            reason = ' '.join(str(error).split())[:200]
+            self.provider = f'PyTorch without CUDA graphs ({reason})'
 
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return float32 ``[B, C, N]`` for uint8 ``[B, H, W, 3]``."""
         try:
-            batch = torch.from_numpy(images).to(self.device)
-            return self._network(batch).float().cpu().numpy()
+            batch = torch.from_numpy(images)
+            if images.shape in self._recorded:
+                return self._recorded[images.shape](batch).cpu().numpy()
+            return self._network(batch.to(self.device)).cpu().numpy()
         except RuntimeError as error:  # torch's for a lost GPU and for its full memory
             if self.device == 'cpu':
                 raise
@@ -88,7 +115,7 @@ def open_network(checkpoint: Checkpoint, device: str, num_threads: int, precisio
     image_input = checkpoint.card.input
     network = DeployNetwork(load_network(checkpoint), image_input.mean, image_input.std)
     try:
-        return TorchBackend(network.eval().to(device), device)
+        return TorchBackend(network.eval().to(device), device, common_shapes(checkpoint.card))
     except RuntimeError as error:  # a GPU without room
         raise DeviceError(f'expected room for the network on {device}, got: '
                           f'{" ".join(str(error).split())[:200]}; see nvidia-smi') from error

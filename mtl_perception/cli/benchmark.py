@@ -155,6 +155,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     arguments.frames = arguments.frames or (QUICK_FRAMES if arguments.quick else FRAMES)
     checkpoint = load_checkpoint(arguments.checkpoint)
     engine = build_engine(checkpoint, _engine_config(arguments))
+    engine.prepare()
     for warning in engine.warnings:
         print(f'warning: {warning}', file=sys.stderr)
     source = arguments.source or household_tour()

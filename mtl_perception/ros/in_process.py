@@ -31,6 +31,7 @@ def serve_in_process(orders: Connection, checkpoint: str, config: EngineConfig, 
     reply is their ``Benchmark``.
     """
     engine = build_engine(load_checkpoint(checkpoint), config)
+    engine.prepare()
     frames = load_frames(width, height)
     while True:
         count, rate_hz = orders.recv()

@@ -199,7 +199,7 @@ PARAMETERS = (
     _row(EngineConfig, 'engine', 'what runs the network', choices=ENGINES),
     _row(EngineConfig, 'device', 'where it runs: auto, cpu, cuda or cuda:N'),
     _row(EngineConfig, 'precision',
-         'of the arithmetic; auto is the fastest that the CPU is made for',
+         "auto is the CPU's fastest; float16 is TensorRT",
          choices=PRECISIONS),
     _row(EngineConfig, 'num_threads', 'CPU threads of the engine, 0 for all', (0, 1024)),
     _row(EngineConfig, 'require_device',
