@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Callable, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from mtl_perception.bag_records import RecordWriter, Topic
 from mtl_perception.bags import (
@@ -170,14 +170,16 @@ def check_names(reader: AnyReader, names: Sequence[str]) -> None:
 
 
 def _labels(builder: MessageBuilder, start_ns: int, threshold: float
-            ) -> Iterator[Tuple[str, Any]]:
+            ) -> Iterator[Tuple[str, bytes]]:
     """Yield what a node says about its classes as it starts."""
     stamp = builder.types.Header(
         stamp=bag_types().types['builtin_interfaces/msg/Time'](*divmod(start_ns, 10**9)),
         frame_id='')
     messages = (builder.detection_labels(stamp, threshold), builder.segmentation_labels(stamp),
                 builder.classification_labels(stamp))
-    yield from ((f'{head}/label_info', message) for head, message in zip(HEADS, messages))
+    for head, message in zip(HEADS, messages):
+        end = f'{head}/label_info'
+        yield end, bag_types().serialize_cdr(message, ANSWER_TYPES[end])
 
 
 class PartPredictor:
@@ -234,13 +236,12 @@ class PartPredictor:
         return buffer.getvalue(), count
 
     def _write(self, writer: RecordWriter, name: str, recorded_ns: int,
-               messages: Iterator[Tuple[str, Any]]) -> None:
+               messages: Iterator[Tuple[str, bytes]]) -> None:
         for end, message in messages:
-            writer.write(self._numbers[f'{name}/{end}'], recorded_ns,
-                         bag_types().serialize_cdr(message, ANSWER_TYPES[end]))
+            writer.write(self._numbers[f'{name}/{end}'], recorded_ns, message)
 
     def _answers(self, connection: Connection, data: bytes, count: BagCount
-                 ) -> Iterator[Tuple[str, Any]]:
+                 ) -> Iterator[Tuple[str, bytes]]:
         try:
             message = self._reader.deserialize(data, connection.msgtype)
             count.see(connection.topic, getattr(message, 'encoding', None)
@@ -255,4 +256,5 @@ class PartPredictor:
         prediction = self._engine.infer(frame, self._job.settings)
         count.frames += 1
         count.objects += len(prediction.detections or ())
-        yield from self._builder.answers(message.header, prediction)
+        yield from self._builder.serialized_answers(message.header, prediction,
+                                                    bag_types().serialize_cdr)

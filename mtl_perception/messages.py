@@ -19,12 +19,13 @@ in a bag. Both take every field by keyword, so one builder serves both and a bag
 live node would have published.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
 from mtl_perception.card import Card
+from mtl_perception.detections_cdr import serialize_detections
 from mtl_perception.errors import ConfigError
 from mtl_perception.prediction import Detections, Prediction
 import numpy as np
@@ -108,34 +109,28 @@ class MessageBuilder:
                             orientation=types.Quaternion(x=0.0, y=0.0, z=0.0, w=1.0)),
             covariance=np.zeros(36))
 
-    def blank_detection(self, header):
-        """Return a ``Detection2D`` for ``fill_detections``."""
+    def detections(self, header, detections: Detections):
+        """Return a ``Detection2DArray`` of boxes in source pixels, best score first."""
+        return self.types.Detection2DArray(header=header, detections=[
+            self._detection(header, *box, score, self._box_class_ids[class_id - 1])
+            for box, score, class_id in zip(
+                detections.boxes.tolist(), detections.scores.tolist(),
+                detections.class_ids.tolist())])
+
+    def _detection(self, header, left: float, top: float, right: float, bottom: float,
+                   score: float, class_id: str):
         types = self.types
-        hypothesis = types.ObjectHypothesis(class_id='', score=0.0)
-        centre = types.Pose2D(position=types.Point2D(x=0.0, y=0.0), theta=0.0)
+        hypothesis = types.ObjectHypothesis(class_id=class_id, score=score)
+        middle = types.Point2D(x=(left + right) / 2, y=(top + bottom) / 2)
         return types.Detection2D(
             header=header, id='',
             results=[types.ObjectHypothesisWithPose(hypothesis=hypothesis, pose=self._no_pose)],
-            bbox=types.BoundingBox2D(center=centre, size_x=0.0, size_y=0.0))
+            bbox=types.BoundingBox2D(center=types.Pose2D(position=middle, theta=0.0),
+                                     size_x=right - left, size_y=bottom - top))
 
-    def fill_detections(self, header, items: list, detections: Detections):
-        """Return a ``Detection2DArray`` of blank or used ``items``, one for each detection."""
-        names = self._box_class_ids
-        for item, (left, top, right, bottom), score, class_id in zip(
-                items, detections.boxes.tolist(), detections.scores.tolist(),
-                detections.class_ids.tolist()):
-            item.header = header
-            hypothesis, box = item.results[0].hypothesis, item.bbox
-            hypothesis.class_id, hypothesis.score = names[class_id - 1], score
-            box.size_x, box.size_y = right - left, bottom - top
-            centre = box.center.position
-            centre.x, centre.y = (left + right) / 2, (top + bottom) / 2
-        return self.types.Detection2DArray(header=header, detections=items)
-
-    def detections(self, header, detections: Detections):
-        """Return a ``Detection2DArray`` of boxes in source pixels, best score first."""
-        items = [self.blank_detection(header) for _ in range(len(detections))]
-        return self.fill_detections(header, items, detections)
+    def serialized_detections(self, header, detections: Detections) -> bytes:
+        """Return the bytes of ``detections``, much faster."""
+        return serialize_detections(header, detections, self._box_class_ids)
 
     def image(self, header, picture: np.ndarray, encoding: str):
         """
@@ -177,6 +172,19 @@ class MessageBuilder:
             probabilities = prediction.class_probabilities
             yield 'classification', self.classification(probabilities)
             yield 'classification_scores', self.classification_scores(header, probabilities)
+
+    def serialized_answers(self, header, prediction: Prediction,
+                           serialize: Callable[[Any, str], bytes]
+                           ) -> Iterator[Tuple[str, bytes]]:
+        """
+        Yield the bytes of the same messages.
+
+        :param serialize: is given a message and the name of its type
+        """
+        if prediction.detections is not None:
+            yield 'detections', self.serialized_detections(header, prediction.detections)
+        for output, message in self.answers(header, replace(prediction, detections=None)):
+            yield output, serialize(message, OUTPUT_TYPES[output])
 
     def _label_info(self, header, class_map: Mapping[int, str], threshold: float):
         return self.types.LabelInfo(
