@@ -19,12 +19,13 @@ import time
 from colour_weights import picture, save_colour_weights
 import cv2
 from mtl_perception.benchmark import camera_messages, END_TO_END, run_benchmark, STAGES
-from mtl_perception.cli.benchmark import main
+from mtl_perception.cli.benchmark import main, verdicts
 from mtl_perception.engine import Engine
 from mtl_perception.frame import Frame
 from mtl_perception.image_codec import decode
 import numpy as np
 import pytest
+from rich.console import Console
 
 
 @pytest.fixture(scope='module')
@@ -85,6 +86,21 @@ def test_the_command_writes_what_it_measured(weights, tmp_path, capsys):
     assert conditions['picture_sizes'] == ['128x96']
     output = capsys.readouterr().out
     assert 'inference' in output and '1 threads' in output
+    assert output.count('not measured') == 6 and 'pass' not in output
+
+
+def test_each_ratio_is_held_to_its_bar(capsys):
+    """Some are better large, some small; 12.5 times as fast does not make up for another."""
+    ratios = {'vs_report_pipeline': 12.5, 'vs_three_models_torch': 9.99,
+              'vs_three_models_onnx': 4.0, 'int8_speedup': None, 'over_floor': 4.01,
+              'node_overhead': 0.35}
+    Console(width=100).print(verdicts(ratios))
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    found = {row[1]: (row[3], row[-2]) for row in rows if len(row) > 4 and row[1] in ratios}
+    assert found == {
+        'vs_report_pipeline': ('12.50', 'pass'), 'vs_three_models_torch': ('9.99', 'FAIL'),
+        'vs_three_models_onnx': ('4.00', 'pass'), 'int8_speedup': ('│', 'measured'),
+        'over_floor': ('4.01', 'FAIL'), 'node_overhead': ('0.35', 'pass')}
 
 
 @pytest.mark.parametrize('arguments, expected', [

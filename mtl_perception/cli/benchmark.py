@@ -35,8 +35,10 @@ from mtl_perception.errors import ConfigError, PerceptionError
 
 MAX_PICTURES = 100
 FRAMES, QUICK_FRAMES = 200, 50
-RATIOS = ('vs_report_pipeline', 'vs_three_models_torch', 'vs_three_models_onnx', 'over_floor',
-          'node_overhead', 'int8_speedup')
+# What each ratio is to be.
+AT_LEAST = {'vs_report_pipeline': 8.0, 'vs_three_models_torch': 10.0, 'vs_three_models_onnx': 4.0,
+            'int8_speedup': 1.3}
+AT_MOST = {'over_floor': 4.0, 'node_overhead': 0.35}
 PEER_TURNS, QUICK_PEER_TURNS = 10, 2
 # Each contender's process gets a copy.
 RACE_PICTURES = 24
@@ -51,6 +53,22 @@ def _table(title: str, first: str, times_ms: Mapping[str, Mapping[str, float]]):
         table.add_column(f'{column} ms', justify='right')
     for name, values in times_ms.items():
         table.add_row(name, *(f'{value:.2f}' for value in values.values()))
+    return table
+
+
+def verdicts(ratios: Mapping[str, Optional[float]]):
+    """Return the table of all ratios, each beside what it is to be."""
+    from rich.table import Table
+    table = Table('ratio', 'value', 'wanted', '', title='ratios', title_justify='left')
+    for bars, words in ((AT_LEAST, 'at least'), (AT_MOST, 'at most')):
+        for name, bar in bars.items():
+            value = ratios[name]
+            if value is None:
+                table.add_row(name, '', f'{words} {bar:g}', 'not measured')
+                continue
+            passed = value >= bar if bars is AT_LEAST else value <= bar
+            table.add_row(name, f'{value:.2f}', f'{words} {bar:g}',
+                          '[green]pass[/]' if passed else '[red]FAIL[/]')
     return table
 
 
@@ -111,7 +129,6 @@ def _run_peers(arguments: argparse.Namespace, engine, pictures, console) -> Dict
     if is_bfloat16:
         print(f'the network runs in bfloat16, whose matrix product does '
               f'{race.bfloat16_flops / 1e9:.0f} GFLOP/s here; over_floor is over the float32 one')
-    print('  '.join(f'{name} {value:.1f}x' for name, value in ratios.items()))
     return {'peers_milliseconds': times_ms, 'ratios': ratios,
             'floor': {'multiply_adds': race.multiply_adds, 'flops': race.flops,
                       'bfloat16_flops': race.bfloat16_flops, 'milliseconds': race.floor_ms}}
@@ -163,7 +180,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
     console = Console()
     document = _run_stages(arguments, engine, pictures, console)
     document['conditions']['source'] = Path(source).name
-    document['ratios'] = dict.fromkeys(RATIOS)
+    document['ratios'] = dict.fromkeys([*AT_LEAST, *AT_MOST])
     figures = _run_precisions(arguments, checkpoint, pictures, console)
     document['ratios'].update(figures.pop('ratios'))
     document.update(figures)
@@ -180,6 +197,7 @@ def _benchmark(arguments: argparse.Namespace) -> None:
         document.update(figures)
     if 'dds' in document:
         document['ratios']['node_overhead'] = document['dds']['node_overhead']
+    console.print(verdicts(document['ratios']))
     if arguments.json:
         arguments.json.write_text(json.dumps(document, indent=1) + '\n')
 
