@@ -19,13 +19,13 @@ in a bag. Both take every field by keyword, so one builder serves both and a bag
 live node would have published.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Callable, Iterator, List, Mapping, Optional, Tuple
 
+from mtl_perception.answers_cdr import serialize_classification, serialize_detections
 from mtl_perception.card import Card
-from mtl_perception.detections_cdr import serialize_detections
 from mtl_perception.errors import ConfigError
 from mtl_perception.prediction import Detections, Prediction
 import numpy as np
@@ -102,6 +102,11 @@ class MessageBuilder:
                 for index, name in enumerate(self.card.classes.detection, 1)]
 
     @cached_property
+    def _image_class_ids(self) -> List[str]:
+        return [self._class_id(index, name)
+                for index, name in enumerate(self.card.classes.classification)]
+
+    @cached_property
     def _no_pose(self):
         types = self.types
         return types.PoseWithCovariance(
@@ -155,12 +160,18 @@ class MessageBuilder:
 
     def classification_scores(self, header, probabilities: np.ndarray):
         """Return a ``Classification`` of all image classes, best first."""
-        names = self.card.classes.classification
-        order = np.argsort(-probabilities, kind='stable').tolist()
-        scores = probabilities.tolist()
         return self.types.Classification(header=header, results=[
-            self.types.ObjectHypothesis(class_id=self._class_id(i, names[i]), score=scores[i])
-            for i in order])
+            self.types.ObjectHypothesis(class_id=class_id, score=score)
+            for class_id, score in self._best_first(probabilities)])
+
+    def serialized_classification_scores(self, header, probabilities: np.ndarray) -> bytes:
+        """Return the bytes of ``classification_scores``, much faster."""
+        return serialize_classification(header, self._best_first(probabilities))
+
+    def _best_first(self, probabilities: np.ndarray) -> Iterator[Tuple[str, float]]:
+        ids, scores = self._image_class_ids, probabilities.tolist()
+        return ((ids[index], scores[index])
+                for index in np.argsort(-probabilities, kind='stable').tolist())
 
     def answers(self, header, prediction: Prediction) -> Iterator[Tuple[str, Any]]:
         """Yield the messages of a prediction, each with its output's name in ``OUTPUT_TYPES``."""
@@ -183,8 +194,15 @@ class MessageBuilder:
         """
         if prediction.detections is not None:
             yield 'detections', self.serialized_detections(header, prediction.detections)
-        for output, message in self.answers(header, replace(prediction, detections=None)):
-            yield output, serialize(message, OUTPUT_TYPES[output])
+        if prediction.mask is not None:
+            yield 'segmentation', serialize(self.segmentation(header, prediction.mask),
+                                            OUTPUT_TYPES['segmentation'])
+        if prediction.class_probabilities is not None:
+            probabilities = prediction.class_probabilities
+            yield 'classification', serialize(self.classification(probabilities),
+                                              OUTPUT_TYPES['classification'])
+            yield ('classification_scores',
+                   self.serialized_classification_scores(header, probabilities))
 
     def _label_info(self, header, class_map: Mapping[int, str], threshold: float):
         return self.types.LabelInfo(
