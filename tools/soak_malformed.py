@@ -16,7 +16,8 @@
 import array
 from collections import Counter
 from contextlib import contextmanager
-from itertools import product
+from functools import partial
+import itertools
 import os
 import time
 from typing import Any, Callable, Iterator
@@ -30,14 +31,15 @@ import numpy as np
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from soak_bench import Bench, PATIENT, still, Subject
-from soak_figures import describe, FLAT, Holdings, is_balanced, Row
+from soak_figures import describe, FLAT, Holdings, is_balanced, Looks, Row
 
 BURST = 25
 ROUNDS = 5
 # What the node takes to refuse a picture; the next one would take its place before.
 PACE_S = 0.002
 # One for each shape that the network's input can take: memory is set aside for each, once.
-WARM_UP_SIZES = {input_shape(512, 512, *size): size for size in product(range(1, 33), repeat=2)}
+WARM_UP_SIZES = {input_shape(512, 512, *size): size
+                 for size in itertools.product(range(1, 33), repeat=2)}
 # A shape that few cameras have: after it the node gives back the memory that it no longer needs,
 # so that what it holds is always measured at the same point.
 GOOD_SIZE = 40, 200
@@ -174,26 +176,31 @@ class Burst:
     :param node: that is sent to
     :param good: the good one
     :param send: called with an example
-    :param after: called after each good one
+    :param tick: called with how many were sent after each good one
     """
 
     def __init__(self, node: Subject, good: Any, send: Callable[[Any], None],
-                 after: Callable[[], Any]):
+                 tick: Callable[[int], Any]):
         """Prepare."""
         self._node = node
         self._good = good
         self._send = send
-        self._after = after
+        self._tick = tick
+        self._seeds = itertools.count()
         self.examples = self.good_ones = self.silent = 0
 
-    def add(self, example: Any) -> None:
-        """Send one more."""
+    def send(self, strategy: st.SearchStrategy, count: int, holdings: Holdings) -> None:
+        """Send other examples than before, and sample what the node holds."""
+        each_example(strategy, count, next(self._seeds), partial(self._add, holdings))
+
+    def _add(self, holdings: Holdings, example: Any) -> None:
         self._send(example)
         self.examples += 1
         if self.examples % BURST == 0:
             self.good_ones += 1
             self.silent += not self._node.ask(self._good)
-            self._after()
+            holdings.sample()
+            self._tick(BURST)
 
 
 @contextmanager
@@ -245,14 +252,21 @@ def _decided(bench: Bench, node: Subject, sized: Callable[[int, int], Any],
     warm_up = _warm_up(strategy, count, send)
     node.count_from_here()
     told.clear()
-    holdings = Holdings(node.process.pid)
-    burst = Burst(node, good, send, lambda: (holdings.sample(), bench.tick(BURST)))
-    decided, number = 0, 0
-    while decided < count and number < ROUNDS and node.process.is_alive:
-        each_example(strategy, count - decided, number, burst.add)
+    burst = Burst(node, good, send, bench.tick)
+
+    def decided() -> int:
         counts = node.counts()
-        decided, number = counts.invalid + counts.processed - burst.good_ones, number + 1
-    answered = node.answered()
+        return counts.invalid + counts.processed - burst.good_ones
+
+    def work(holdings: Holdings) -> None:
+        wanted = decided() + count
+        for _ in range(ROUNDS):
+            missing = wanted - decided()
+            if missing > 0 and node.process.is_alive:
+                burst.send(strategy, missing, holdings)
+
+    looks = Looks(work, node.process.pid)
+    counts, answered = node.counts(), node.answered()
     return Row(
         f'{count:,} {type(good).__name__} messages made up by hypothesis, a good one after each '
         f'{BURST}, after {warm_up:,} to warm up',
@@ -260,13 +274,12 @@ def _decided(bench: Bench, node: Subject, sized: Callable[[int, int], Any],
         'exact',
         f'{counts.invalid:,} invalid, {answered - burst.good_ones:,} answered '
         f'({counts.replaced:,} more replaced); {burst.good_ones - burst.silent:,} of '
-        f'{burst.good_ones:,} good ones answered; {holdings}; {describe(counts)}',
-        decided >= count and not burst.silent and not told['silent']
+        f'{burst.good_ones:,} good ones answered; {looks}; {describe(counts)}',
+        decided() >= count and not burst.silent and not told['silent']
         and answered == counts.processed == told['good'] + burst.good_ones
-        and is_balanced(counts) and holdings.is_flat and node.is_sound(),
+        and is_balanced(counts) and looks.is_flat and node.is_sound(),
         {'count': count, 'counts': vars(counts), 'good_ones': burst.good_ones,
-         'silent': burst.silent + told['silent'], 'growth_mb': holdings.growth_mb,
-         'resident_mb': holdings.series})
+         'silent': burst.silent + told['silent'], **looks.figures})
 
 
 def malformed_images(bench: Bench, count: int) -> Row:
@@ -301,17 +314,17 @@ def malformed_bytes(bench: Bench, count: int) -> Row:
         warm_up = _warm_up(no_messages(), count, send)
         assert node.ask(good), 'wired does not answer'
         node.count_from_here()
-        holdings = Holdings(node.process.pid)
-        burst = Burst(node, good, send, lambda: (holdings.sample(), bench.tick(BURST)))
-        each_example(no_messages(), count, 0, burst.add)
+        burst = Burst(node, good, send, bench.tick)
+        looks = Looks(lambda holdings: burst.send(no_messages(), count, holdings),
+                      node.process.pid)
         counts = node.counts()
         return Row(
             f'the bytes of {burst.examples:,} messages damaged on the wire, a good one after each '
             f'{BURST}, after {warm_up:,} to warm up',
             f'each good one is answered; {FLAT}; the account is exact',
             f'{burst.good_ones - burst.silent} of {burst.good_ones} good ones answered; '
-            f'{holdings}; {describe(counts)}',
-            not burst.silent and burst.good_ones > 0 and is_balanced(counts) and holdings.is_flat
+            f'{looks}; {describe(counts)}',
+            not burst.silent and burst.good_ones > 0 and is_balanced(counts) and looks.is_flat
             and node.is_sound(),
             {'count': burst.examples, 'good_ones': burst.good_ones, 'silent': burst.silent,
-             'growth_mb': holdings.growth_mb, 'resident_mb': holdings.series})
+             **looks.figures})

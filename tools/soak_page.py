@@ -28,7 +28,6 @@ TITLES = {
     'slow_listener': 'a listener that is too slow', 'camera_killed': 'camera killed',
     'node_killed': 'node killed', 'node_stopped': 'node stopped and continued',
     'disk_full': 'disk full', 'clock_jumps': 'clock jumps'}
-LINES = ('frames', 'malformed_images', 'malformed_compressed', 'lifecycle', 'flood')
 
 Document = Mapping[str, Any]
 
@@ -85,12 +84,12 @@ def draw(document: Document, path: Path) -> None:
     figure = Figure(figsize=(8, 3.6), dpi=100)
     panel = figure.subplots()
     found: Dict[str, List[float]] = {
-        name: document['checks'][name]['figures'].get('resident_mb', []) for name in LINES
-        if name in document['checks']}
+        name: check['figures']['resident_mb'] for name, check in document['checks'].items()
+        if 'resident_mb' in check['figures']}
     for name, megabytes in found.items():
         share = [100 * index / max(1, len(megabytes) - 1) for index in range(len(megabytes))]
         panel.plot(share, megabytes, label=TITLES[name])
-    panel.set_ylim(0, 1.4 * max((max(values) for values in found.values() if values), default=1))
+    panel.set_ylim(0, 1.4 * max(map(max, found.values()), default=1))
     panel.set_xlim(0, 100)
     panel.set_xlabel('% of the check, warm-up excluded')
     panel.set_ylabel('resident memory, MB')

@@ -99,6 +99,20 @@ def test_what_a_process_holds_is_flat_or_not():
         assert not own.is_flat and '+1 descriptors' in str(own)
 
 
+@pytest.mark.parametrize('megabytes, expected', [([8, 8], False), ([8, 0], True), ([0], True)])
+def test_what_grew_once_is_looked_at_again(megabytes, expected):
+    """A leak grows each time; a step does not, and is told."""
+    taken, steps = [], iter(megabytes)
+
+    def work(holdings):
+        taken.append(os.urandom(next(steps) * 10**6))
+        holdings.sample()
+    looks = soak_figures.Looks(work, os.getpid())
+    assert looks.is_flat == expected and next(steps, None) is None
+    assert len(looks.figures['resident_mb']) == 2 * len(megabytes)
+    assert ('in as many again' in str(looks)) == (len(megabytes) > 1)
+
+
 @pytest.mark.parametrize('counts, expected', [
     (FrameCounts(received=4, processed=1, replaced=1, stale=1, invalid=1), True),
     (FrameCounts(received=2, processed=1), False),
