@@ -28,7 +28,7 @@ MODULES = {'.'.join(path.relative_to(ROOT).with_suffix('').parts).replace('.__in
 
 # A folder stands for all in it that is not named itself.
 FLOORS = (
-    'errors frame prediction config card recipe household.classes',
+    'errors frame prediction config card recipe household.classes answers_cdr',
     'image_codec preprocess postprocess messages overlay network losses assignment metrics plots '
     'distillation distributed corruptions run_folder worker_process helper_process markdown '
     'output_names bag_records mcap_walk onnx_graph',
@@ -41,6 +41,7 @@ FLOORS = (
 )
 SIBLINGS = {
     ('frame', 'errors'), ('config', 'errors'), ('card', 'errors'), ('recipe', 'errors'),
+    ('answers_cdr', 'prediction'),
     ('postprocess', 'preprocess'), ('losses', 'postprocess'), ('losses', 'assignment'),
     ('distillation', 'losses'), ('initial_weights', 'checkpoint'), ('initial_weights', 'backends'),
     ('backends', 'checkpoint'), ('augment', 'data'), ('data', 'augment'), ('data', 'bags'),

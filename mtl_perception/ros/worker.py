@@ -21,6 +21,8 @@ from typing import Any, Callable, Dict, Optional
 
 # From a frame's arrival to the network's run, which needs no interpreter.
 HEAD_START_S = 0.001
+# For a frame that came alone; a slower engine's next frames must not wait for it.
+REST_S = 0.01
 
 
 class Outcome(Enum):
@@ -82,6 +84,7 @@ class FrameWorker:
         self._counts: Dict[str, FrameCounts] = {}
         self._running = False
         self._at_work = False
+        self._idle_since_s = 0.0
         self._thread: Optional[threading.Thread] = None
 
     @property
@@ -105,7 +108,7 @@ class FrameWorker:
             for camera in self._slots:
                 self._count(camera, FrameCounts(replaced=1, pending=-1))
             self._slots.clear()
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join()
         self._thread = None
 
@@ -113,8 +116,9 @@ class FrameWorker:
         """
         Offer a camera's frame; it takes the place of one that still waits.
 
-        Where the thread has nothing else to do, the caller rests for a millisecond: what it does
-        next would compete for the interpreter with the frame.
+        Where the thread has nothing else to do, the caller rests for a millisecond, or until the
+        frame is done if none was before it for as long: what the caller does next would compete
+        with the frame for the interpreter and a core.
         """
         with self._changed:
             takes_it_now = self._running and not self._at_work
@@ -123,9 +127,11 @@ class FrameWorker:
             else:
                 self._count(camera, FrameCounts(received=1, pending=1))
             self._slots[camera] = frame
-            self._changed.notify()
-        if takes_it_now:
-            time.sleep(HEAD_START_S)
+            self._changed.notify_all()
+            if takes_it_now:
+                idle_s = time.monotonic() - self._idle_since_s
+                self._changed.wait_for(lambda: not self._slots and not self._at_work,
+                                       REST_S if idle_s > HEAD_START_S else HEAD_START_S)
 
     def _count(self, camera: str, change: FrameCounts) -> None:
         self._counts[camera] = self._counts.get(camera, FrameCounts()) + change
@@ -144,3 +150,5 @@ class FrameWorker:
             with self._changed:
                 self._count(camera, FrameCounts(**{outcome.value: 1, 'pending': -1}))
                 self._at_work = False
+                self._idle_since_s = time.monotonic()
+                self._changed.notify_all()

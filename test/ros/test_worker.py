@@ -89,6 +89,16 @@ def test_the_newest_frame_takes_the_slot(worker, gate):
     assert worker.counts[CAMERA] == FrameCounts(received=4, processed=2, replaced=2)
 
 
+def test_who_offers_a_lone_frame_rests_until_it_is_done_but_not_for_long(worker, gate):
+    """A service waits for a short frame, not for a long one."""
+    gate.let_through()
+    worker.put(CAMERA, 'short')
+    assert worker.counts[CAMERA] == FrameCounts(received=1, processed=1)
+    time.sleep(0.01)
+    worker.put(CAMERA, 'long')
+    assert worker.counts[CAMERA] == FrameCounts(received=2, processed=1, pending=1)
+
+
 def test_stop_finishes_one_frame_and_drops_the_waiting_one(worker, gate):
     """After stop nothing is worked on any more, and the work can be taken up again."""
     worker.put(CAMERA, 'first')
