@@ -18,6 +18,7 @@ import itertools
 import threading
 import time
 
+from mtl_perception.ros import worker as worker_module
 from mtl_perception.ros.worker import FrameCounts, FrameWorker, Outcome
 import pytest
 from waiting import wait_for
@@ -89,11 +90,14 @@ def test_the_newest_frame_takes_the_slot(worker, gate):
     assert worker.counts[CAMERA] == FrameCounts(received=4, processed=2, replaced=2)
 
 
-def test_who_offers_a_lone_frame_rests_until_it_is_done_but_not_for_long(worker, gate):
+def test_who_offers_a_lone_frame_rests_until_it_is_done_but_not_for_long(
+        worker, gate, monkeypatch):
     """A service waits for a short frame, not for a long one."""
+    monkeypatch.setattr(worker_module, 'REST_S', TIMEOUT_S)
     gate.let_through()
     worker.put(CAMERA, 'short')
     assert worker.counts[CAMERA] == FrameCounts(received=1, processed=1)
+    monkeypatch.undo()
     time.sleep(0.01)
     worker.put(CAMERA, 'long')
     assert worker.counts[CAMERA] == FrameCounts(received=2, processed=1, pending=1)
