@@ -16,7 +16,7 @@
 from dataclasses import dataclass, field
 import os
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 from mtl_perception.ros.worker import FrameCounts
 import numpy as np
@@ -99,15 +99,11 @@ class Holdings:
         return [sample.resident_mb for sample in self._samples]
 
     @property
-    def has_no_more_handles(self) -> bool:
-        """Tell whether there are no more descriptors and threads."""
-        first, last = self._samples[0], self._samples[-1]
-        return last.files <= first.files and last.threads <= first.threads
-
-    @property
     def is_flat(self) -> bool:
         """Tell whether nothing grows."""
-        return self.growth_mb < GROWTH_MB and self.has_no_more_handles
+        first, last = self._samples[0], self._samples[-1]
+        return self.growth_mb < GROWTH_MB and last.files <= first.files \
+            and last.threads <= first.threads
 
     def __str__(self) -> str:
         """Return what changed."""
@@ -118,41 +114,6 @@ class Holdings:
 
 
 FLAT = 'nothing grows'
-
-
-class Looks:
-    """
-    What a process holds during one piece of work, and during as much again if memory grew.
-
-    Pictures of ever new sizes leave holes between what is kept, so that memory wanders by several
-    megabytes with no more in it. What leaks goes on growing.
-
-    :param work: called with the ``Holdings`` to sample meanwhile
-    :param pid: of the process
-    """
-
-    def __init__(self, work: Callable[[Holdings], None], pid: int):
-        """Work."""
-        self._all = [Holdings(pid)]
-        work(self._all[0])
-        if self._all[0].growth_mb >= GROWTH_MB:
-            self._all.append(Holdings(pid))
-            work(self._all[1])
-
-    @property
-    def is_flat(self) -> bool:
-        """Tell whether nothing grows."""
-        return self._all[-1].is_flat and all(look.has_no_more_handles for look in self._all)
-
-    @property
-    def figures(self) -> Dict[str, Any]:
-        """Return the last growth, and the resident memory of every sample, in MB."""
-        return {'growth_mb': self._all[-1].growth_mb,
-                'resident_mb': [value for look in self._all for value in look.series]}
-
-    def __str__(self) -> str:
-        """Return what changed."""
-        return ', and in as many again '.join(map(str, self._all))
 
 
 def is_balanced(counts: FrameCounts) -> bool:

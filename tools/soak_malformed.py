@@ -16,8 +16,7 @@
 import array
 from collections import Counter
 from contextlib import contextmanager
-from functools import partial
-import itertools
+from itertools import product
 import os
 import time
 from typing import Any, Callable, Iterator
@@ -31,15 +30,14 @@ import numpy as np
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from soak_bench import Bench, PATIENT, still, Subject
-from soak_figures import describe, FLAT, Holdings, is_balanced, Looks, Row
+from soak_figures import describe, FLAT, Holdings, is_balanced, Row
 
 BURST = 25
 ROUNDS = 5
 # What the node takes to refuse a picture; the next one would take its place before.
 PACE_S = 0.002
 # One for each shape that the network's input can take: memory is set aside for each, once.
-WARM_UP_SIZES = {input_shape(512, 512, *size): size
-                 for size in itertools.product(range(1, 33), repeat=2)}
+WARM_UP_SIZES = {input_shape(512, 512, *size): size for size in product(range(1, 33), repeat=2)}
 # A shape that few cameras have: after it the node gives back the memory that it no longer needs,
 # so that what it holds is always measured at the same point.
 GOOD_SIZE = 40, 200
@@ -176,31 +174,26 @@ class Burst:
     :param node: that is sent to
     :param good: the good one
     :param send: called with an example
-    :param tick: called with how many were sent after each good one
+    :param after: called after each good one
     """
 
     def __init__(self, node: Subject, good: Any, send: Callable[[Any], None],
-                 tick: Callable[[int], Any]):
+                 after: Callable[[], Any]):
         """Prepare."""
         self._node = node
         self._good = good
         self._send = send
-        self._tick = tick
-        self._seeds = itertools.count()
+        self._after = after
         self.examples = self.good_ones = self.silent = 0
 
-    def send(self, strategy: st.SearchStrategy, count: int, holdings: Holdings) -> None:
-        """Send other examples than before, and sample what the node holds."""
-        each_example(strategy, count, next(self._seeds), partial(self._add, holdings))
-
-    def _add(self, holdings: Holdings, example: Any) -> None:
+    def add(self, example: Any) -> None:
+        """Send one more."""
         self._send(example)
         self.examples += 1
         if self.examples % BURST == 0:
             self.good_ones += 1
             self.silent += not self._node.ask(self._good)
-            holdings.sample()
-            self._tick(BURST)
+            self._after()
 
 
 @contextmanager
@@ -252,21 +245,14 @@ def _decided(bench: Bench, node: Subject, sized: Callable[[int, int], Any],
     warm_up = _warm_up(strategy, count, send)
     node.count_from_here()
     told.clear()
-    burst = Burst(node, good, send, bench.tick)
-
-    def decided() -> int:
+    holdings = Holdings(node.process.pid)
+    burst = Burst(node, good, send, lambda: (holdings.sample(), bench.tick(BURST)))
+    decided, number = 0, 0
+    while decided < count and number < ROUNDS and node.process.is_alive:
+        each_example(strategy, count - decided, number, burst.add)
         counts = node.counts()
-        return counts.invalid + counts.processed - burst.good_ones
-
-    def work(holdings: Holdings) -> None:
-        wanted = decided() + count
-        for _ in range(ROUNDS):
-            missing = wanted - decided()
-            if missing > 0 and node.process.is_alive:
-                burst.send(strategy, missing, holdings)
-
-    looks = Looks(work, node.process.pid)
-    counts, answered = node.counts(), node.answered()
+        decided, number = counts.invalid + counts.processed - burst.good_ones, number + 1
+    answered = node.answered()
     return Row(
         f'{count:,} {type(good).__name__} messages made up by hypothesis, a good one after each '
         f'{BURST}, after {warm_up:,} to warm up',
@@ -274,12 +260,13 @@ def _decided(bench: Bench, node: Subject, sized: Callable[[int, int], Any],
         'exact',
         f'{counts.invalid:,} invalid, {answered - burst.good_ones:,} answered '
         f'({counts.replaced:,} more replaced); {burst.good_ones - burst.silent:,} of '
-        f'{burst.good_ones:,} good ones answered; {looks}; {describe(counts)}',
-        decided() >= count and not burst.silent and not told['silent']
+        f'{burst.good_ones:,} good ones answered; {holdings}; {describe(counts)}',
+        decided >= count and not burst.silent and not told['silent']
         and answered == counts.processed == told['good'] + burst.good_ones
-        and is_balanced(counts) and looks.is_flat and node.is_sound(),
+        and is_balanced(counts) and holdings.is_flat and node.is_sound(),
         {'count': count, 'counts': vars(counts), 'good_ones': burst.good_ones,
-         'silent': burst.silent + told['silent'], **looks.figures})
+         'silent': burst.silent + told['silent'], 'growth_mb': holdings.growth_mb,
+         'resident_mb': holdings.series})
 
 
 def malformed_images(bench: Bench, count: int) -> Row:
@@ -314,17 +301,17 @@ def malformed_bytes(bench: Bench, count: int) -> Row:
         warm_up = _warm_up(no_messages(), count, send)
         assert node.ask(good), 'wired does not answer'
         node.count_from_here()
-        burst = Burst(node, good, send, bench.tick)
-        looks = Looks(lambda holdings: burst.send(no_messages(), count, holdings),
-                      node.process.pid)
+        holdings = Holdings(node.process.pid)
+        burst = Burst(node, good, send, lambda: (holdings.sample(), bench.tick(BURST)))
+        each_example(no_messages(), count, 0, burst.add)
         counts = node.counts()
         return Row(
             f'the bytes of {burst.examples:,} messages damaged on the wire, a good one after each '
             f'{BURST}, after {warm_up:,} to warm up',
             f'each good one is answered; {FLAT}; the account is exact',
             f'{burst.good_ones - burst.silent} of {burst.good_ones} good ones answered; '
-            f'{looks}; {describe(counts)}',
-            not burst.silent and burst.good_ones > 0 and is_balanced(counts) and looks.is_flat
+            f'{holdings}; {describe(counts)}',
+            not burst.silent and burst.good_ones > 0 and is_balanced(counts) and holdings.is_flat
             and node.is_sound(),
             {'count': burst.examples, 'good_ones': burst.good_ones, 'silent': burst.silent,
-             **looks.figures})
+             'growth_mb': holdings.growth_mb, 'resident_mb': holdings.series})

@@ -76,7 +76,7 @@ def try_out(backend: Backend, checkpoint: Checkpoint, path: Path, shape: Shape) 
     """
     Look at a blank picture: what a graph declares need not be what it does.
 
-    :param shape: ``[1, H, W, 3]``, best one that will come, so that what this prepares is of use
+    :param shape: ``[1, H, W, 3]``, best a common one, so that what this prepares is of use
     :raises CheckpointError: if the prediction has not the shape that the card implies
     :raises DeviceError: if the device is lost
     """

@@ -13,7 +13,6 @@
 # limitations under the License.
 """A little of each check of ``make soak``, and that a check can fail."""
 
-import mmap
 import os
 from pathlib import Path
 import sys
@@ -98,23 +97,6 @@ def test_what_a_process_holds_is_flat_or_not():
     with open(os.devnull):
         own.sample()
         assert not own.is_flat and '+1 descriptors' in str(own)
-
-
-@pytest.mark.parametrize('megabytes, expected', [([8, 8], False), ([8, 0], True), ([0], True)])
-def test_what_grew_once_is_looked_at_again(megabytes, expected):
-    """A leak grows each time; a step does not, and is told."""
-    taken, steps = [], iter(megabytes)
-
-    def work(holdings):
-        size = next(steps) * 10**6
-        if size:
-            taken.append(mmap.mmap(-1, size))  # what the process had and freed would not count
-            taken[-1].write(bytes(size))
-        holdings.sample()
-    looks = soak_figures.Looks(work, os.getpid())
-    assert looks.is_flat == expected and next(steps, None) is None
-    assert len(looks.figures['resident_mb']) == 2 * len(megabytes)
-    assert ('in as many again' in str(looks)) == (len(megabytes) > 1)
 
 
 @pytest.mark.parametrize('counts, expected', [
